@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+"""Write what an uninstall has to bring back: files with their bytes' hash, users, units, firewall rules.
+
+Usage: manifest.py OUTPUT. The result is one JSON object; a path maps to [kind, mode, owner, group, hash].
+Left out: what a running host writes by itself (logs, databases, caches, the run-time state of systemd).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+
+ROOTS = ("/etc", "/opt", "/usr/local", "/srv", "/var/www", "/var/lib", "/root", "/home", "/usr/lib/systemd")
+LIVING = (
+    "/etc/.pwd.lock",
+    "/opt/venvs",
+    "/root/.ansible",
+    "/root/manifest",
+    "/var/lib/apt",
+    "/var/lib/dpkg",
+    "/var/lib/matrix-synapse",
+    "/var/lib/nginx",
+    "/var/lib/systemd",
+)
+
+
+def entry(path: str) -> list[str]:
+    """Return [kind, mode, owner, group, hash] of one path."""
+    info = os.lstat(path)
+    content = b""
+    if stat.S_ISLNK(info.st_mode):
+        kind, content = "link", os.readlink(path).encode()
+    elif stat.S_ISREG(info.st_mode):
+        with open(path, "rb") as handle:
+            kind, content = "file", handle.read()
+    else:
+        kind = "folder" if stat.S_ISDIR(info.st_mode) else "other"
+    digest = hashlib.sha256(content).hexdigest()
+    return [kind, oct(stat.S_IMODE(info.st_mode)), str(info.st_uid), str(info.st_gid), digest]
+
+
+def files() -> dict[str, list[str]]:
+    """Return every path below the roots that an operator, or we, may have written."""
+    found: dict[str, list[str]] = {}
+    for root in ROOTS:
+        for folder, folders, names in os.walk(root):
+            folders[:] = [f for f in folders if not os.path.join(folder, f).startswith(LIVING)]
+            for name in folders + names:
+                path = os.path.join(folder, name)
+                if not path.startswith(LIVING) and not path.endswith(".pyc") and name != "__pycache__":
+                    found[path] = entry(path)
+    return found
+
+
+def output_of(*argv: str) -> list[str]:
+    """Return the lines that a command prints; a missing command is an empty list, a failing one an error."""
+    try:
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def manifest() -> dict[str, object]:
+    """Return the whole manifest of this host."""
+    return {
+        "files": files(),
+        "users": output_of("getent", "passwd"),
+        "groups": output_of("getent", "group"),
+        "units": output_of("systemctl", "list-unit-files", "--no-legend", "--no-pager"),
+        "ruleset": output_of("nft", "--stateless", "list", "ruleset"),
+    }
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "w", encoding="utf-8") as target:
+        json.dump(manifest(), target)
