@@ -1,0 +1,458 @@
+"""The whole of synapse_settings over several runs: killed, rolled back, edited in between, and undone."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import Synapse, SynapseError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_files import (
+    HEADER,
+    ConfigError,
+    read_layout,
+)
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_settings import (
+    Outcome,
+    Request,
+    apply,
+)
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_state import (
+    StateDirectory,
+    StateError,
+)
+
+from tests.unit.synapse_cases.homeserver import BASE, VERSION, Accepting, synapse_python
+
+URL = "https://rtc.lab.test/livekit/jwt"
+SECRET = "a-secret-of-the-operator"
+HOMESERVER = f"""\
+# The operator's own.
+registration_shared_secret: "{SECRET}"
+experimental_features:
+  msc3881_enabled: true
+rc_message: {{per_second: 0.3, burst_count: 50}}   # {SECRET}
+extra_well_known_client_content: {{"io.element.e2ee": {{"default": true}}, "key": "{SECRET}"}}
+"""
+
+
+class Site:
+    """A homeserver's configuration in a folder, in the layout of upstream's Debian package."""
+
+    def __init__(self, folder: Path, homeserver: str = HOMESERVER) -> None:
+        self.folder = folder
+        self.homeserver = folder / "homeserver.yaml"
+        self.drop_in = folder / "conf.d" / "zz-matrixrtc.yaml"
+        self.state = folder / "state"
+        self.homeserver.write_text(homeserver)
+        self.drop_in.parent.mkdir()
+        (self.drop_in.parent / "server_name.yaml").write_text(BASE)
+        self.config = ["homeserver.yaml", "conf.d/"]
+        self.synapse: Synapse = Accepting(VERSION, folder)
+
+    def settings(self, **other: Any) -> dict[str, Any]:
+        transports = [{"type": "livekit", "livekit_service_url": other.pop("url", URL)}]
+        settings = {
+            "max_event_delay_duration": "24h",
+            "experimental_features": {"msc4143_enabled": True, "msc4222_enabled": True},
+            "matrix_rtc": {"transports": transports},
+            "rc_message": {"per_second": 0.5, "burst_count": 30},
+            "extra_well_known_client_content": {"org.matrix.msc4143.rtc_foci": transports},
+        }
+        return {key: value for key, value in {**settings, **other}.items() if value is not None}
+
+    def run(self, present: bool = True, check_mode: bool = False, **other: Any) -> Outcome:
+        request = Request(
+            self.synapse, self.config, self.settings(**other), str(self.state), "zz-matrixrtc.yaml", present
+        )
+        return apply(request, check_mode)
+
+    def confirm(self) -> None:
+        """What the role does when Synapse is healthy on the new settings."""
+        (self.state / "pending.json").unlink()
+
+    def data(self) -> dict[str, Any]:
+        """The effective configuration."""
+        merged: dict[str, Any] = {}
+        for path in [self.homeserver, *sorted(self.drop_in.parent.glob("*.yaml"))]:
+            merged.update(yaml.safe_load(path.read_text()) or {})
+        return merged
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+# What a run tells ------------------------------------------------------------------------------------
+
+
+def test_changes_are_told_one_by_one(site: Site) -> None:
+    told = [line.rpartition(" (")[0] for line in site.run().changes]
+    assert 'max_event_delay_duration: not set -> "24h"' in told
+    assert "experimental_features.msc4222_enabled: not set -> true" in told
+    assert "rc_message.per_second: 0.3 -> 0.5" in told
+    assert not [line for line in told if "burst_count" in line or "e2ee" in line]
+
+
+def test_no_secret_is_ever_shown(site: Site) -> None:
+    first = site.run()
+    last = site.run(present=False)
+    assert first.changed
+    assert last.changed
+    for outcome in (first, last):
+        assert SECRET not in json.dumps([outcome.diff, outcome.changes, outcome.warnings])
+    hunks = "".join(entry["prepared"] for entry in first.diff)
+    assert "-rc_message: {… per_second: 0.3 …\n+rc_message: {… per_second: 0.5 …\n" in hunks
+    assert "+  msc4143_enabled: true\n+  msc4222_enabled: true\n" in hunks
+
+
+def test_secrets_stay_private_on_disk(site: Site) -> None:
+    site.homeserver.chmod(0o640)
+    site.run()
+    assert stat.S_IMODE(site.homeserver.stat().st_mode) == 0o640
+    assert stat.S_IMODE(site.state.stat().st_mode) == 0o700
+    kept = [path for path in site.state.rglob("*") if path.is_file()]
+    assert any(SECRET in path.read_text() for path in kept)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+
+
+def test_fingerprint_follows_what_runs_and_nothing_else(site: Site) -> None:
+    first = site.run().fingerprint
+    site.homeserver.write_text(site.homeserver.read_text() + "\npresence: {enabled: false}\n")
+    assert site.run().fingerprint == first
+    site.homeserver.write_text(site.homeserver.read_text().replace("per_second: 0.5", "per_second: 7"))
+    assert site.run().fingerprint != first
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# Ansible managed\n" + HOMESERVER, "another tool manages it"),
+        (
+            "experimental_features: {msc4140_max_delayed_events_per_user: 0}\n",
+            "switches delayed events off",
+        ),
+        (f"matrix_rtc: {{transports: [{{type: livekit, livekit_service_url: '{URL}/'}}]}}\n", f"{URL}/"),
+        (
+            "listeners: [{type: http, bind_addresses: ['::1'], resources: [{names: [client]}]}]\n",
+            "x_forwarded",
+        ),
+        (HOMESERVER, "public_baseurl is not set"),
+    ],
+)
+def test_warnings(tmp_path: Path, text: str, words: str) -> None:
+    assert any(words in warning for warning in Site(tmp_path, text).run().warnings)
+
+
+def test_no_warning_without_reason(tmp_path: Path) -> None:
+    text = HOMESERVER + "public_baseurl: https://matrix.lab.test\n# Managed by hand, see docs.ansible.com\n"
+    assert Site(tmp_path, text).run().warnings == []
+
+
+# Over several runs -----------------------------------------------------------------------------------
+
+
+def test_way_back_is_offered_until_it_is_confirmed(site: Site) -> None:
+    first = site.run()
+    offered = {entry["path"]: entry["backup"] for entry in first.rollback_files}
+    assert offered.keys() == {str(site.homeserver), str(site.drop_in)}
+    backup = offered[str(site.homeserver)]
+    assert backup is not None
+    assert Path(backup).read_text() == HOMESERVER
+    assert offered[str(site.drop_in)] is None
+    assert site.run().rollback_files == first.rollback_files
+    site.confirm()
+    assert site.run().rollback_files == []
+
+
+def test_way_back_is_not_offered_over_a_later_edit(site: Site) -> None:
+    site.run()
+    site.homeserver.write_text(site.homeserver.read_text() + "# edited since\n")
+    assert [entry["path"] for entry in site.run().rollback_files] == [str(site.drop_in)]
+
+
+def test_way_back_leads_to_the_last_confirmed_state(site: Site) -> None:
+    site.run()
+    site.confirm()
+    confirmed = site.homeserver.read_text()
+    site.run(rc_message={"per_second": 2, "burst_count": 60})
+    site.run(rc_message={"per_second": 3, "burst_count": 60})
+    backups = {entry["path"]: entry["backup"] for entry in site.run().rollback_files}
+    assert Path(backups[str(site.homeserver)] or "").read_text() == confirmed
+
+
+class KilledError(BaseException):
+    """Stands for a SIGKILL."""
+
+
+@pytest.mark.parametrize("survived", range(9))
+def test_killed_anywhere_the_next_run_finishes(
+    site: Site, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    before = {path: path.read_bytes() for path in (site.homeserver,)}
+    writes = 0
+
+    def renaming(source: str, target: str, rename: Any = os.rename) -> None:
+        nonlocal writes
+        if writes == survived:
+            raise KilledError
+        writes += 1
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", renaming)
+        try:
+            site.run()
+        except KilledError:
+            assert writes == survived
+        else:
+            assert survived > 4, "the run writes more files than that"
+    finished = site.run()
+    assert {entry["path"] for entry in finished.rollback_files} == {str(site.homeserver), str(site.drop_in)}
+    third = site.run()
+    assert not third.changed
+    assert third.fingerprint == finished.fingerprint
+    assert third.rollback_files == finished.rollback_files
+    site.run(present=False)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not site.drop_in.exists()
+
+
+def test_a_roll_back_is_followed_by_another_try(site: Site) -> None:
+    site.run()
+    for entry in site.run().rollback_files:
+        if entry["backup"]:
+            Path(str(entry["path"])).write_bytes(Path(entry["backup"]).read_bytes())
+        else:
+            Path(str(entry["path"])).unlink()
+    again = site.run()
+    assert again.changed
+    assert len(again.rollback_files) == 2
+    site.run(present=False)
+    assert site.homeserver.read_text() == HOMESERVER
+
+
+def test_another_domain_replaces_our_entry(site: Site) -> None:
+    site.run()
+    site.run(url="https://new.lab.test/livekit/jwt")
+    urls = [entry["livekit_service_url"] for entry in site.data()["matrix_rtc"]["transports"]]
+    assert urls == ["https://new.lab.test/livekit/jwt"]
+    foci = site.data()["extra_well_known_client_content"]["org.matrix.msc4143.rtc_foci"]
+    assert [entry["livekit_service_url"] for entry in foci] == urls
+    site.run(present=False)
+    assert site.homeserver.read_text() == HOMESERVER
+
+
+def test_an_entry_of_the_operators_stays_when_ours_goes(site: Site) -> None:
+    theirs = f"matrix_rtc:\n  transports:\n    - type: livekit\n      livekit_service_url: {URL}\n"
+    site.homeserver.write_text(HOMESERVER + theirs)
+    site.run()
+    site.run(url="https://new.lab.test/livekit/jwt")
+    urls = [entry["livekit_service_url"] for entry in site.data()["matrix_rtc"]["transports"]]
+    assert urls == [URL, "https://new.lab.test/livekit/jwt"]
+    site.run(present=False)
+    assert site.homeserver.read_text() == HOMESERVER + theirs
+
+
+def test_our_limit_can_be_lowered_again_but_never_below_the_operators(site: Site) -> None:
+    site.run(rc_message={"per_second": 5, "burst_count": 500})
+    assert site.data()["rc_message"] == {"per_second": 5, "burst_count": 500}
+    site.run(rc_message={"per_second": 0.4, "burst_count": 30})
+    assert site.data()["rc_message"] == {"per_second": 0.4, "burst_count": 50}
+    site.run(rc_message={"per_second": 0.1, "burst_count": 10})
+    assert site.data()["rc_message"] == {"per_second": 0.3, "burst_count": 50}
+
+
+def test_a_limit_the_operator_changed_since_is_the_operators(site: Site) -> None:
+    site.run()
+    site.homeserver.write_text(site.homeserver.read_text().replace("per_second: 0.5", "per_second: 0.9"))
+    assert not site.run().changed
+    site.run(present=False)
+    assert site.data()["rc_message"] == {"per_second": 0.9, "burst_count": 50}
+    assert "org.matrix.msc4143.rtc_foci" not in site.data()["extra_well_known_client_content"]
+
+
+def test_keys_the_operator_adds_to_our_entry_stay(site: Site) -> None:
+    site.run()
+    text = site.drop_in.read_text()
+    site.drop_in.write_text(
+        text.replace(f"livekit_service_url: {URL}", f"livekit_service_url: {URL}\n      n: 1")
+    )
+    assert not site.run().changed
+    assert site.data()["matrix_rtc"]["transports"][0]["n"] == 1
+
+
+def test_a_key_the_operator_defines_later_is_edited_there(site: Site) -> None:
+    site.run()
+    later = site.drop_in.parent / "mine.yaml"
+    later.write_text("max_event_delay_duration: 1h   # mine\n")
+    site.run()
+    assert later.read_text() == "max_event_delay_duration: 24h   # mine\n"
+    assert "max_event_delay_duration" not in site.drop_in.read_text()
+    site.run(present=False)
+    assert later.read_text() == "max_event_delay_duration: 1h   # mine\n"
+    assert not site.drop_in.exists()
+
+
+def test_a_setting_no_longer_wanted_goes(site: Site) -> None:
+    site.run()
+    site.run(extra_well_known_client_content=None)
+    assert site.data()["extra_well_known_client_content"].keys() == {"io.element.e2ee", "key"}
+
+
+def test_our_own_file_goes_even_when_the_record_is_lost(site: Site) -> None:
+    site.run()
+    (site.state / "record.json").unlink()
+    site.run(present=False)
+    assert not site.drop_in.exists()
+
+
+def test_our_own_file_stays_where_synapses_signing_key_depends_on_it(site: Site) -> None:
+    base = site.drop_in.parent / "server_name.yaml"
+    without_key = "".join(line for line in BASE.splitlines(True) if not line.startswith("signing_key"))
+    base.write_text(without_key)
+    site.run()
+    site.homeserver.write_text(site.homeserver.read_text() + without_key)
+    base.unlink()
+    site.run(present=False)
+    assert site.drop_in.read_text().startswith(HEADER)
+    assert yaml.safe_load(site.drop_in.read_text()) is None
+
+
+def test_absent_without_a_record_changes_nothing(site: Site) -> None:
+    assert not site.run(present=False).changed
+    assert site.homeserver.read_text() == HOMESERVER
+
+
+def test_two_runs_at_once(site: Site) -> None:
+    site.run()
+    state = StateDirectory(str(site.state))
+    with state.locked(create=True), pytest.raises(StateError, match="another run"):
+        site.run()
+
+
+def test_an_edit_by_somebody_else_during_the_run_is_noticed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit_and_accept(_: object) -> str:
+        site.homeserver.write_text(HOMESERVER + "# edited meanwhile\n")
+        return ""
+
+    monkeypatch.setattr(Accepting, "refusal", lambda self, files: edit_and_accept(files))
+    with pytest.raises(ConfigError, match="changed by somebody else"):
+        site.run()
+    assert site.homeserver.read_text() == HOMESERVER + "# edited meanwhile\n"
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"format": 2}'])
+def test_a_damaged_record_is_said_to_be_one(site: Site, damage: str) -> None:
+    site.run()
+    (site.state / "record.json").write_text(damage)
+    with pytest.raises(StateError, match=r"record\.json"):
+        site.run()
+
+
+def test_a_link_stays_a_link(site: Site) -> None:
+    real = site.folder / "real.yaml"
+    site.homeserver.rename(real)
+    site.homeserver.symlink_to(real)
+    paths = [entry["path"] for entry in site.run().rollback_files]
+    assert site.homeserver.is_symlink()
+    assert str(real) in paths
+
+
+@pytest.mark.parametrize("value", ["24hours", "", 0, True, "-1h", "h"])
+def test_a_wanted_duration_must_be_one(site: Site, value: Any) -> None:
+    with pytest.raises(ConfigError, match="Set it to one such as 24h"):
+        site.run(max_event_delay_duration=value)
+
+
+def test_a_synapse_without_delayed_events_is_refused(site: Site) -> None:
+    site.synapse = Accepting("1.115.0", site.folder)
+    with pytest.raises(ConfigError, match="Upgrade it to"):
+        site.run()
+
+
+# With the real Synapse -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(site: Site) -> Site:
+    site.synapse = Synapse(
+        synapse_python(), "root" if os.geteuid() == 0 else os.environ["USER"], str(site.folder)
+    )
+    (site.drop_in.parent / "server_name.yaml").write_text(BASE.replace("media_store_path: .\n", ""))
+    return site
+
+
+def test_real_synapse_accepts_without_any_trace(real: Site) -> None:
+    began = time.monotonic()
+    assert real.run().version == VERSION
+    taken = time.monotonic() - began
+    assert not (real.folder / "media_store").exists()
+    assert not list(real.folder.rglob("*.signing.key"))
+    began = time.monotonic()
+    real.confirm()
+    assert not real.run().changed
+    assert time.monotonic() - began < taken / 2, "Synapse is not asked when nothing changes"
+
+
+def test_real_synapse_refuses_and_nothing_is_written(real: Site) -> None:
+    broken = [{"type": "livekit", "livekit_service_url": ""}]
+    with pytest.raises(
+        ConfigError, match=r"(?s)refuses the new settings.*Could not validate matrix_rtc"
+    ) as refusal:
+        real.run(matrix_rtc={"transports": broken})
+    assert SECRET not in str(refusal.value)
+    assert real.homeserver.read_text() == HOMESERVER
+    assert not real.drop_in.exists()
+
+
+def test_real_synapse_refused_it_before(real: Site) -> None:
+    real.homeserver.write_text(HOMESERVER + f"public_baseurl: no-scheme-{SECRET}\n")
+    before = real.homeserver.read_text()
+    with pytest.raises(ConfigError, match="refuses its present configuration") as refusal:
+        real.run()
+    assert SECRET not in str(refusal.value)
+    assert real.homeserver.read_text() == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become the service's user")
+def test_real_synapse_is_asked_as_its_user(real: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def ask(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        folder = Path(command[command.index("-c") + 1]).parent
+        places = [folder, *folder.iterdir()]
+        asked.append({**options, "uids": {place.stat().st_uid for place in places}})
+        assert {stat.S_IMODE(place.stat().st_mode) for place in places} == {0o700, 0o400}
+        assert any(SECRET in place.read_text() for place in places[1:])
+        return subprocess.CompletedProcess(command, 0, "Config parses OK!\n", "")
+
+    monkeypatch.setattr(subprocess, "run", ask)
+    nobody = pwd.getpwnam("nobody")
+    synapse = Synapse("/srv/bin/python", "nobody", str(real.folder))
+    assert synapse.refusal(read_layout(real.config, str(real.folder), "").files) == ""
+    assert asked[0]["uids"] == {nobody.pw_uid}
+    assert (asked[0]["user"], asked[0]["group"]) == (nobody.pw_uid, nobody.pw_gid)
+    assert asked[0]["cwd"] == str(real.folder)
+
+
+@pytest.mark.parametrize(
+    ("synapse", "words"),
+    [
+        (Synapse("/no/such/python", "root", "/"), "cannot be run"),
+        (Synapse("/usr/bin/env", "no-such-user-here", "/"), "no user"),
+    ],
+)
+def test_a_synapse_that_cannot_be_asked(synapse: Synapse, words: str) -> None:
+    with pytest.raises(SynapseError, match=words):
+        synapse.version()
