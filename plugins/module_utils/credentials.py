@@ -1,0 +1,185 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The API key pair that LiveKit and the token service share: made on the host once, then only kept.
+
+One file of root's holds the secret. From it and the key's name come the files of the services, each in the
+format its service reads:
+
+    livekit_keys    LiveKit's `key_file`: a YAML map of key to secret
+    key, secret     the token service's LIVEKIT_KEY_FROM_FILE and LIVEKIT_SECRET_FROM_FILE
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import secrets
+import stat
+import string
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .files import atomic_write, read_bytes, remove_file
+
+SECRET_LENGTH = 48
+SHORTEST_SECRET = 32  # LiveKit itself only logs an error for a shorter one
+# No punctuation: a key file may hold one colon only, and odd characters have broken a deployment before.
+ALPHABET = string.ascii_letters + string.digits
+SECRET_MODE = 0o600
+FOLDER_MODE = 0o755
+
+FORMATS: Mapping[str, Callable[[str, str], str]] = {
+    # JSON's strings are YAML's, and a key or secret such as "1e5" stays text
+    "livekit_keys": lambda key, secret: f"{json.dumps(key)}: {json.dumps(secret)}\n",
+    "key": lambda key, secret: f"{key}\n",
+    "secret": lambda key, secret: f"{secret}\n",
+}
+
+
+class CredentialsError(Exception):
+    """The credentials cannot be what is asked for. The text holds no secret."""
+
+
+@dataclass(frozen=True)
+class CredentialFile:
+    """A file of a service. `format` is a key of FORMATS."""
+
+    path: str
+    format: str
+    owner: str | int = "root"
+    group: str | int = "root"
+    mode: int = 0o640
+
+
+@dataclass
+class Outcome:
+    """What was done, or would be: whether a secret was made, which files changed, which folders were made."""
+
+    generated: bool = False
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.generated or self.files or self.folders)
+
+
+def provide(key: str, secret: str, path: str, files: Sequence[CredentialFile], dry: bool = False) -> Outcome:
+    """Have the key pair in all files. An empty `secret` keeps the host's or makes one; another replaces it.
+
+    `path` is root's file with the secret. With `dry` nothing is written. Raises CredentialsError, OSError,
+    and LookupError for an owner or group the host does not know (not with `dry`: they may be yet to come).
+    """
+    outcome = Outcome()
+    for name in (path, *(file.path for file in files)):
+        outcome.folders += _provide_folder(os.path.dirname(name), dry)
+    known = _secret(path, secret, outcome, dry)
+    for file in files:
+        content = FORMATS[file.format](key, known).encode()
+        if _write(file, content, dry):
+            outcome.files.append(file.path)
+    outcome.folders = list(dict.fromkeys(outcome.folders))
+    return outcome
+
+
+def remove(paths: Sequence[str], dry: bool = False) -> Outcome:
+    """Remove the files, and the folder of each and the one above it when nothing else is left in them."""
+    outcome = Outcome(files=[path for path in paths if os.path.lexists(path)])
+    if dry:
+        return outcome
+    for path in outcome.files:
+        remove_file(path)
+    for path in paths:
+        with contextlib.suppress(OSError):  # not empty, or gone with another file
+            os.rmdir(os.path.dirname(path))
+            os.rmdir(os.path.dirname(os.path.dirname(path)))
+    return outcome
+
+
+def _secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
+    """The secret that counts: the given one, else the host's, else a new one."""
+    file = CredentialFile(path, "secret", os.geteuid(), os.getegid(), SECRET_MODE)
+    if given:
+        _require_length(given, "The secret that was given")
+    kept = "" if given and not _has(path, given) else _kept(path)
+    if not given and not kept:
+        outcome.generated = True
+        made = "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
+        return made if dry else _create(path, made)
+    # bytes that say the same are left alone, only their mode and owner are seen to
+    content = (read_bytes(path) or b"") if kept else f"{given}\n".encode()
+    if _write(file, content, dry):
+        outcome.files.append(path)
+    return kept or given
+
+
+def _has(path: str, secret: str) -> bool:
+    return (read_bytes(path) or b"").decode("utf-8", "replace").strip() == secret
+
+
+def _kept(path: str) -> str:
+    """The host's secret, '' when there is none yet. One that is too short was not made here: refuse it."""
+    raw = read_bytes(path)
+    if raw is None:
+        return ""
+    secret = raw.decode("utf-8", "replace").strip()
+    _require_length(secret, f"The secret in {path}")
+    return secret
+
+
+def _require_length(secret: str, what: str) -> None:
+    if len(secret) < SHORTEST_SECRET or len(secret.split()) != 1:
+        raise CredentialsError(
+            f"{what} is no word of {SHORTEST_SECRET} or more characters (it has {len(secret)}). "
+            "Set a longer one, or remove it to have one made."
+        )
+
+
+def _create(path: str, secret: str) -> str:
+    """Write a new secret unless there is one by now; returns the one that is in the file then."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=os.path.dirname(path))
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:  # mkstemp makes it 0600
+            stream.write(f"{secret}\n")
+            stream.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):  # a link, unlike a rename, never replaces what is there
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
+    return _kept(path)
+
+
+def _write(file: CredentialFile, content: bytes, dry: bool) -> bool:
+    """Write a file, or tell whether it would be; True when something differs."""
+    if dry:
+        return _differs(file, content)
+    return atomic_write(file.path, content, mode=file.mode, owner=file.owner, group=file.group)
+
+
+def _differs(file: CredentialFile, content: bytes) -> bool:
+    if not os.path.isfile(file.path):
+        return True
+    facts = os.stat(file.path)
+    try:
+        uid = file.owner if isinstance(file.owner, int) else pwd.getpwnam(file.owner).pw_uid
+        gid = file.group if isinstance(file.group, int) else grp.getgrnam(file.group).gr_gid
+    except LookupError:
+        return True
+    there = (stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
+    return read_bytes(file.path) != content or there != (file.mode, uid, gid)
+
+
+def _provide_folder(folder: str, dry: bool) -> list[str]:
+    """Make a folder and those above it, open to all: what is private has its own mode. Returns new ones."""
+    if os.path.isdir(folder):
+        return []
+    made = [*_provide_folder(os.path.dirname(folder), dry), folder]
+    if not dry:
+        os.mkdir(folder)
+        os.chmod(folder, FOLDER_MODE)
+    return made
