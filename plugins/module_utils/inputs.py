@@ -1,0 +1,43 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a component's inputs: all of it, before anything changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .inputs_livekit import check_livekit
+from .inputs_report import Inputs
+from .inputs_server import check_firewall, check_nginx, check_synapse, check_well_known
+from .inputs_site import check_site
+from .inputs_token_service import check_token_service
+
+CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
+    "livekit": check_livekit,
+    "lk_jwt_service": check_token_service,
+    "nginx_proxy": check_nginx,
+    "firewall": check_firewall,
+    "synapse_config": check_synapse,
+    "well_known": check_well_known,
+}
+
+
+def check_inputs(
+    component: str,
+    values: Mapping[str, Any],
+    secret: str = "",
+    versions: Mapping[str, Any] | None = None,
+    allow_untested: bool = False,
+    process_folder: str = "/proc",
+) -> Inputs:
+    """Check all inputs of a component; the problems and warnings are in what is returned.
+
+    `values`: raw values by name; an absent one is not checked, an empty one is missing. `versions`: tested,
+    untested (lists of text), bad (list of {version, reason}), minimum and minimum_reason.
+    Raises KeyError for an unknown component.
+    """
+    inputs = Inputs(component, values, versions or {}, allow_untested, process_folder)
+    check_site(inputs)
+    CHECKS[component](inputs, secret)
+    return inputs

@@ -1,0 +1,125 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The inputs of one component while they are checked, and what was found wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from .inputs_values import InvalidValueError, is_missing, list_of_values
+
+T = TypeVar("T")
+
+# Inputs that the operator sets once for the whole site; every other input is the role's own variable.
+OPERATOR_NAMES: Mapping[str, str] = {
+    "server_name": "matrixrtc_server_name",
+    "domain": "matrixrtc_domain",
+    "service_url": "matrixrtc_livekit_service_url",
+    "livekit_url": "matrixrtc_livekit_url",
+    "node_ip": "matrixrtc_media_address",
+    "key": "matrixrtc_livekit_key",
+    "secret": "matrixrtc_livekit_secret",
+    "full_access_homeservers": "matrixrtc_full_access_homeservers",
+    "allow_any_homeserver": "matrixrtc_allow_any_homeserver",
+    "certificate": "matrixrtc_tls_certificate",
+    "private_key": "matrixrtc_tls_private_key",
+    "ca_file": "matrixrtc_ca_file",
+    "transports": "matrixrtc_transports",
+    "architecture": "ansible_facts.architecture",
+    "distribution": "ansible_facts.distribution",
+}
+# Where a role has another name for an input than <role>_<input>.
+ROLE_NAMES: Mapping[tuple[str, str], str] = {
+    ("livekit", "url"): "matrixrtc_livekit_url",
+    ("livekit", "token_service_port"): "lk_jwt_service_port",
+    ("nginx_proxy", "livekit_port"): "livekit_port",
+    ("nginx_proxy", "lk_jwt_service_port"): "lk_jwt_service_port",
+    ("firewall", "tcp_port"): "livekit_tcp_port",
+    ("firewall", "udp_port"): "livekit_udp_port",
+    ("firewall", "port_range_start"): "livekit_port_range_start",
+    ("firewall", "port_range_end"): "livekit_port_range_end",
+    ("well_known", "foci"): "matrixrtc_transports",
+}
+
+
+def variable_name(component: str, key: str) -> str:
+    """The variable an operator sets for an input."""
+    return ROLE_NAMES.get((component, key)) or OPERATOR_NAMES.get(key) or f"{component}_{key}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason to refuse the inputs; the message starts with the variable's name."""
+
+    variable: str
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        """The shape in which modules return it."""
+        return {"variable": self.variable, "message": self.message}
+
+
+@dataclass
+class Inputs:
+    """Raw values of a component. A key that is absent is not checked; one that is empty is missing."""
+
+    component: str
+    values: Mapping[str, Any]
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    allow_untested: bool = False
+    process_folder: str = "/proc"
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def name(self, key: str) -> str:
+        """The variable an operator sets for this input."""
+        return variable_name(self.component, key)
+
+    def has(self, key: str) -> bool:
+        """The input was passed and is not empty."""
+        return not is_missing(self.values.get(key))
+
+    def refuse(self, key: str, fault: str, remedy: str) -> None:
+        """Record a problem: what is wrong (a clause) and what to set (a sentence)."""
+        colon = "" if fault.startswith(("is ", "has ", "cannot ")) else ":"
+        problem = Problem(self.name(key), f"{self.name(key)}{colon} {fault}. {remedy}")
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def warn(self, key: str, text: str) -> None:
+        """Record something that is allowed and probably not meant."""
+        self.warnings.append(f"{self.name(key)}: {text}")
+
+    def read(self, key: str, parse: Callable[[Any], T], remedy: str, required: bool = True) -> T | None:
+        """The parsed input; None when it was not passed, is missing or was refused."""
+        if key not in self.values:
+            return None
+        if is_missing(self.values[key]):
+            if required:
+                self.refuse(key, "is not set", remedy)
+            return None
+        return self.parse(key, self.values[key], parse, remedy)
+
+    def parse(self, key: str, value: object, parse: Callable[[Any], T], remedy: str) -> T | None:
+        """A part of an input, such as one entry of a list, parsed; None when it was refused."""
+        try:
+            return parse(value)
+        except InvalidValueError as error:
+            self.refuse(key, str(error), remedy)
+            return None
+
+    def read_list(
+        self, key: str, parse: Callable[[Any], T], remedy: str, required: bool = True
+    ) -> list[T] | None:
+        """The parsed entries of a list; None when the list is missing or any entry was refused."""
+        entries = self.read(key, list_of_values, remedy, required)
+        if entries is None:
+            return None
+        if required and not entries:
+            self.refuse(key, "is an empty list", remedy)
+            return None
+        parsed = [self.parse(key, entry, parse, remedy) for entry in entries]
+        good = [entry for entry in parsed if entry is not None]
+        return good if len(good) == len(parsed) else None
