@@ -1,0 +1,202 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The hosts of a lab: containers made with everything in place, then started, then waited for."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import EndpointConfig
+
+from . import mirror
+from .certificates import Authority
+from .definitions import Definitions, Lab, Site
+from .engine import choose_privileges
+from .errors import LabError
+from .images import client_tag, site_tag
+from .network import CLIENT, LAB_LABEL, MIRROR, Plan, network_name
+from .progress import Progress
+from .site import HostFile, SynapseSecrets, archive, ca_file, operator_files
+
+BOOT_SECONDS = 60
+_BOOTED = ("running", "degraded")
+# What the operator runs. To systemd, a unit that waits for its next attempt to start has not failed.
+OPERATOR_UNITS = ("nginx", "nftables", "ssh", "matrix-synapse")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all hosts of a lab have in common; `folder` is the lab's below .lab/."""
+
+    client: docker.DockerClient
+    lab: Lab
+    definitions: Definitions
+    plan: Plan
+    folder: Path
+    ca: Authority
+    progress: Progress
+
+    def site_image(self, site: Site) -> str:
+        """The tag of a site's image."""
+        return site_tag(self.definitions.images[site.image])
+
+
+def container_name(lab: str, host: str) -> str:
+    """The engine's name for a host; also its `ansible_host`."""
+    return f"matrixrtc-{lab}-{host}"
+
+
+def containers(client: docker.DockerClient, lab: str | None = None) -> list[Container]:
+    """The containers of a lab, or of all labs."""
+    label = LAB_LABEL if lab is None else f"{LAB_LABEL}={lab}"
+    return list(client.containers.list(all=True, filters={"label": label}))
+
+
+def by_host(client: docker.DockerClient, lab: str) -> dict[str, Container]:
+    """The containers of a lab by the name of their host."""
+    prefix = container_name(lab, "")
+    return {str(container.name).removeprefix(prefix): container for container in containers(client, lab)}
+
+
+def create_all(here: Surroundings, missing: set[str], secrets: Mapping[str, SynapseSecrets],
+               pool: ThreadPoolExecutor) -> None:
+    """Make, start and await the hosts in `missing`, at the same time."""
+    futures: list[Future[None]] = []
+    sites = [site for site in here.lab.sites if site.host in missing]
+    if CLIENT in missing:
+        futures.append(pool.submit(_client, here))
+    if MIRROR in missing:
+        futures.append(pool.submit(_mirror, here))
+    if sites:
+        resolv_conf = _resolv_conf(here)
+        privileges = choose_privileges(here.client, here.site_image(sites[0]))
+        options = {**privileges, "volumes": {**privileges.get("volumes", {}),
+                                             str(resolv_conf): {"bind": "/etc/resolv.conf", "mode": "rw"}}}
+        futures += [pool.submit(_site, here, site, secrets[site.host], options) for site in sites]
+    for future in futures:
+        future.result()
+
+
+def _resolv_conf(here: Surroundings) -> Path:
+    """A resolv.conf with the name servers the engine gives to containers outside a network of their own.
+
+    Inside a network the engine answers at 127.0.0.11, by packet filter rules inside the host that an
+    operator's `flush ruleset` removes.
+    """
+    image = here.site_image(here.lab.sites[0])
+    text = here.client.containers.run(image, ["cat", "/etc/resolv.conf"], remove=True, network_mode="bridge")
+    path = here.folder / "resolv.conf"
+    path.write_bytes(text)
+    return path
+
+
+def _create(here: Surroundings, host: str, image: str, files: list[HostFile], **options: Any) -> Container:
+    """A container that is not started yet, with its files in it and its fixed address."""
+    names = here.plan.names[host]
+    network = network_name(here.lab.name)
+    address = here.plan.addresses[host]
+    endpoint = EndpointConfig(here.client.api.api_version, ipv4_address=address, aliases=names)
+    try:
+        container = here.client.containers.create(
+            image, name=container_name(here.lab.name, host), hostname=names[0],
+            labels={LAB_LABEL: here.lab.name}, network=network, networking_config={network: endpoint},
+            extra_hosts=here.plan.hosts_entries(), **options)
+    except ImageNotFound as error:
+        raise LabError(f"image {image} is missing; run `python -m lab images`") from error
+    container.put_archive("/", io.BytesIO(archive(files)))
+    return container
+
+
+def _site(here: Surroundings, site: Site, secrets: SynapseSecrets, options: Mapping[str, Any]) -> None:
+    image = here.definitions.images[site.image]
+    with here.progress.step(f"Starting {site.host} ({site.server_name}, {site.image})"):
+        files = operator_files(site, image, secrets, here.ca)
+        container = _create(here, site.host, site_tag(image), files, **options)
+        container.start()
+        await_boot(container)
+        execute(container, ["update-ca-certificates"])
+
+
+def _client(here: Surroundings) -> None:
+    image = client_tag(here.definitions.images[here.definitions.client_image])
+    with here.progress.step("Starting client"):
+        container = _create(here, CLIENT, image, [ca_file(here.ca)], init=True, cap_add=["NET_ADMIN"])
+        container.start()
+        execute(container, ["update-ca-certificates"])
+
+
+def _mirror(here: Surroundings) -> None:
+    with here.progress.step("Starting mirror"):
+        container = _create(here, MIRROR, here.site_image(here.lab.sites[0]),
+                            [HostFile("/etc/nginx/mirror.conf", mirror.NGINX_CONF)],
+                            command=["nginx", "-c", "/etc/nginx/mirror.conf", "-g", "daemon off;"], init=True,
+                            volumes={str(here.folder / "mirror"): {"bind": "/srv/mirror", "mode": "ro"}})
+        container.start()
+
+
+def restart(stopped: Mapping[str, Container], progress: Progress) -> None:
+    """Start hosts that are finished but stopped, as after a reboot of this machine. What is on them stays."""
+    for host, container in sorted(stopped.items()):
+        with progress.step(f"Starting {host} again"):
+            container.start()
+            if host not in (CLIENT, MIRROR):
+                await_boot(container)
+
+
+def await_boot(container: Container) -> None:
+    """Wait until systemd has started everything. Raises LabError that names what did not come up."""
+    deadline = time.monotonic() + BOOT_SECONDS
+    state = ""
+    while state not in _BOOTED and time.monotonic() < deadline:
+        time.sleep(0.2)
+        container.reload()
+        if container.status != "running":
+            said = container.logs(tail=10).decode(errors="replace")
+            raise LabError(f"{container.name} stopped while booting:\n{said}")
+        state = _output(container, "systemctl", "is-system-running").strip()
+    # is-active succeeds when one of several units is active: its words count, not its status
+    words = _output(container, "systemctl", "is-active", *OPERATOR_UNITS).split()
+    if state != "running" or words != ["active"] * len(OPERATOR_UNITS):
+        units = _output(container, "systemctl", "list-units", "--no-legend", "--plain",
+                        "--state=failed,activating,auto-restart")
+        journal = _output(container, "journalctl", "-p", "err", "-n", "15", "--no-pager")
+        raise LabError(f"{container.name} is {state or 'not up'} after booting; units:\n{units}\n{journal}")
+
+
+def _output(container: Container, *command: str) -> str:
+    """What a command prints, whatever its status."""
+    output = container.exec_run(list(command)).output
+    return output.decode(errors="replace") if isinstance(output, bytes) else ""
+
+
+def execute(container: Container, command: list[str], environment: Mapping[str, str] | None = None) -> str:
+    """Run a command on a host. Raises LabError with what it said when it fails; never shows its arguments."""
+    done = container.exec_run(command, environment=dict(environment or {}), demux=True)
+    out, err = (bytes(stream or b"").decode(errors="replace") for stream in done.output)
+    if done.exit_code != 0:
+        raise LabError(f"`{command[0]}` failed on {container.name} with status {done.exit_code}:\n"
+                       f"{out[-800:]}{err[-800:]}")
+    return out
+
+
+def get(client: docker.DockerClient, lab: str, host: str) -> Container:
+    """The container of a host."""
+    try:
+        return client.containers.get(container_name(lab, host))
+    except NotFound as error:
+        raise LabError(f"lab {lab} has no host {host}") from error
+
+
+def remove(gone: list[Container], pool: ThreadPoolExecutor) -> None:
+    """Remove containers with their anonymous volumes. They are disposable: no orderly shutdown."""
+    for future in [pool.submit(container.remove, force=True, v=True) for container in gone]:
+        future.result()

@@ -1,0 +1,87 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lab as an Ansible inventory: what an operator would write down about these hosts, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import mirror
+from .artifacts import COMPONENTS, Artifact
+from .definitions import Lab, Site
+from .hosts import container_name
+from .network import CLIENT
+from .paths import write_private, write_public
+from .site import CA_FILE, certificate_path, key_path
+from .users import User
+
+GROUPS = ("matrixrtc_rtc", "matrixrtc_homeserver", "matrixrtc_well_known")
+_HEADER = "---\n# Written by `python -m lab up`; the next one overwrites it.\n"
+
+
+def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
+    """The content of hosts.yml. The first artifact of each component is the one hosts install."""
+    children: dict[str, Any] = {group: {"hosts": {site.host: {} for site in lab.sites}} for group in GROUPS}
+    children[GROUPS[0]]["hosts"] = {site.host: site_variables(lab.name, site) for site in lab.sites}
+    children["lab_client"] = {"hosts": {CLIENT: {
+        "ansible_host": container_name(lab.name, CLIENT),
+        "ansible_python_interpreter": "/opt/probe/bin/python",
+    }}}
+    return {"all": {"vars": lab_variables(artifacts), "children": children}}
+
+
+def lab_variables(artifacts: Sequence[Artifact]) -> dict[str, Any]:
+    """Variables of every host: how to reach it, where artifacts come from, and versions the user chose."""
+    variables: dict[str, Any] = {
+        "ansible_connection": "community.docker.docker",
+        "matrixrtc_ca_file": CA_FILE,
+        "matrixrtc_release_url": mirror.URL,
+        "matrixrtc_release_api_url": mirror.URL,
+        "matrixrtc_probe_host": CLIENT,
+        "matrixrtc_lab_sources": sources(artifacts),
+    }
+    for component in COMPONENTS:
+        first = next((artifact for artifact in artifacts if artifact.component == component.name), None)
+        if first is not None and first.chosen:
+            variables[component.version_variable] = first.version
+    return variables
+
+
+def sources(artifacts: Sequence[Artifact]) -> dict[str, str]:
+    """Where the components come from, for people; the first artifact of a component counts."""
+    found: dict[str, str] = {}
+    for artifact in artifacts:
+        found.setdefault(artifact.component, artifact.source)
+    return found
+
+
+def site_variables(lab: str, site: Site) -> dict[str, Any]:
+    """Variables of one site's host."""
+    variables: dict[str, Any] = {
+        "ansible_host": container_name(lab, site.host),
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "matrixrtc_server_name": site.server_name,
+        "matrixrtc_domain": site.rtc_name,
+        "matrixrtc_tls_certificate": certificate_path(site.rtc_name),
+        "matrixrtc_tls_private_key": key_path(site.rtc_name),
+    }
+    if site.well_known == "synapse":
+        variables["well_known_served_by"] = "synapse"
+    return variables
+
+
+def write(folder: Path, lab: Lab, artifacts: Sequence[Artifact], users: Mapping[str, Sequence[User]]) -> None:
+    """Write hosts.yml, and beside it the users of every site in files that only their owner can read."""
+    write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts)))
+    for host, people in users.items():
+        probe_users = [{"user_id": user.user_id, "access_token": user.access_token} for user in people]
+        text = _HEADER + _yaml({"matrixrtc_probe_users": probe_users})
+        write_private(folder / "host_vars" / host / "users.yml", text)
+
+
+def _yaml(data: Any) -> str:
+    return str(yaml.safe_dump(data, sort_keys=False, default_flow_style=False, width=120))

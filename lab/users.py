@@ -1,0 +1,58 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The people of a site: alice and bob, made through the homeserver's own interfaces."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+
+from docker.models.containers import Container
+
+from .hosts import execute
+
+PEOPLE = ("alice", "bob")
+
+# Runs on the host, under Synapse's Python. Passwords come in the environment, never in an argument: Synapse's
+# own registration tool is given them in a file that only root can read and that is gone afterwards.
+SCRIPT = """
+import json, os, subprocess, tempfile, urllib.request
+base = "http://127.0.0.1:8008"
+tool = "/opt/venvs/matrix-synapse/bin/register_new_matrix_user"
+people = json.loads(os.environ["LAB_PEOPLE"])
+made = []
+for name, password in people.items():
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(password)
+        file.flush()
+        subprocess.run([tool, "-c", "/etc/matrix-synapse/homeserver.yaml", "-u", name, "--no-admin",
+                        "--password-file", file.name, base], check=True, stdout=subprocess.DEVNULL)
+    body = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": name},
+            "password": password, "initial_device_display_name": "lab"}
+    request = urllib.request.Request(base + "/_matrix/client/v3/login", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        found = json.load(answer)
+    made.append({"user_id": found["user_id"], "access_token": found["access_token"],
+                 "device_id": found["device_id"], "password": password})
+print(json.dumps(made))
+"""
+
+
+@dataclass(frozen=True)
+class User:
+    """An account and a session of it."""
+
+    user_id: str
+    access_token: str
+    device_id: str
+    password: str
+
+
+def create(container: Container) -> list[User]:
+    """Make alice and bob on this host and log them in. Raises LabError when the homeserver refuses."""
+    people = {name: secrets.token_urlsafe(18) for name in PEOPLE}
+    answer = execute(container, ["/opt/venvs/matrix-synapse/bin/python", "-c", SCRIPT],
+                     {"LAB_PEOPLE": json.dumps(people)})
+    return [User(**user) for user in json.loads(answer)]
