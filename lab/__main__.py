@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from docker.errors import DockerException
@@ -16,21 +17,33 @@ from .progress import Progress
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their arguments."""
-    root = argparse.ArgumentParser(prog="python -m lab", description=(
-        "Disposable hosts that behave like servers. LAB_LIVEKIT and LAB_TOKEN_SERVICE name a version or a "
-        "file ([VERSION=]PATH) to use instead of what the lab finds or builds; see lab/README.md."))
+    root = argparse.ArgumentParser(
+        prog="python -m lab",
+        description=(
+            "Disposable hosts that behave like servers. LAB_LIVEKIT and LAB_TOKEN_SERVICE name a version or a "
+            "file ([VERSION=]PATH) to use instead of what the lab finds or builds; see lab/README.md."
+        ),
+    )
     commands_ = root.add_subparsers(dest="command", required=True)
 
     up = commands_.add_parser("up", help="make a lab, or say that it is there")
     up.add_argument("name", help="demo, default, or a new name with --site")
-    up.add_argument("--site", action="append", default=[], metavar="NAME=IMAGE",
-                    help="an all-in-one host NAME.test on debian13 or debian12; may be repeated")
+    up.add_argument(
+        "--site",
+        action="append",
+        default=[],
+        metavar="NAME=IMAGE",
+        help="an all-in-one host NAME.test on debian13 or debian12; may be repeated",
+    )
 
     down = commands_.add_parser("down", help="remove labs")
     down.add_argument("name", nargs="*", help="the labs to remove")
     down.add_argument("--all", action="store_true", help="every lab of this engine, also of other clones")
-    down.add_argument("--purge", action="store_true",
-                      help="also remove images, cached builds and a docker daemon that the lab started")
+    down.add_argument(
+        "--purge",
+        action="store_true",
+        help="also remove images, cached builds and a docker daemon that the lab started",
+    )
 
     commands_.add_parser("status", help="show the labs and their hosts")
     images = commands_.add_parser("images", help="only build the images")
@@ -58,6 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except DockerException as error:
         print(f"\nThe container engine refused: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # the reader has seen enough (`| head`); without this Python complains once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The next `up` goes on from here.", file=sys.stderr)

@@ -38,11 +38,22 @@ class Component:
         return f"lk-jwt-service_linux_{architecture}"
 
 
-LIVEKIT = Component(name="livekit", repository="livekit/livekit", role="livekit", environment="LAB_LIVEKIT",
-                    version_variable="livekit_version", default_version="1.13.5")
-TOKEN_SERVICE = Component(name="token_service", repository="element-hq/lk-jwt-service", role="lk_jwt_service",
-                          environment="LAB_TOKEN_SERVICE", version_variable="lk_jwt_service_version",
-                          default_version="0.8.0")
+LIVEKIT = Component(
+    name="livekit",
+    repository="livekit/livekit",
+    role="livekit",
+    environment="LAB_LIVEKIT",
+    version_variable="livekit_version",
+    default_version="1.13.5",
+)
+TOKEN_SERVICE = Component(
+    name="token_service",
+    repository="element-hq/lk-jwt-service",
+    role="lk_jwt_service",
+    environment="LAB_TOKEN_SERVICE",
+    version_variable="lk_jwt_service_version",
+    default_version="0.8.0",
+)
 COMPONENTS = (LIVEKIT, TOKEN_SERVICE)
 
 

@@ -25,8 +25,18 @@ from .progress import Progress, Step
 
 REGISTRY_SECONDS = 5
 BOOTSTRAP = "mmdebstrap"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-apt", "ca-certificates", "iproute2",
-            "procps", "sudo", "curl")
+PACKAGES = (
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "python3",
+    "python3-apt",
+    "ca-certificates",
+    "iproute2",
+    "procps",
+    "sudo",
+    "curl",
+)
 _LINES_SHOWN = 12
 
 
@@ -51,8 +61,17 @@ def bootstrap_command(image: Image, apt: AptSettings, apt_conf: str) -> list[str
     mmdebstrap rather than debootstrap: half the time, no folder, and no root where the kernel allows that.
     apt_conf: a file whose settings the distribution keeps.
     """
-    return [BOOTSTRAP, "--variant=minbase", f"--include={','.join(PACKAGES)}", f"--aptopt={apt_conf}",
-            "--dpkgopt=force-unsafe-io", "--format=tar", image.suite, "-", apt.archive]
+    return [
+        BOOTSTRAP,
+        "--variant=minbase",
+        f"--include={','.join(PACKAGES)}",
+        f"--aptopt={apt_conf}",
+        "--dpkgopt=force-unsafe-io",
+        "--format=tar",
+        image.suite,
+        "-",
+        apt.archive,
+    ]
 
 
 class Bases:
@@ -84,9 +103,11 @@ class Bases:
         return True
 
     def _pull(self, image: Image) -> None:
-        dockerfile = (f"FROM {image.pull}\nCOPY apt /etc/apt\nRUN apt-get update -q"
-                      f" && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
-                      f" {' '.join(PACKAGES)} && rm -rf /var/lib/apt/lists/*\n")
+        dockerfile = (
+            f"FROM {image.pull}\nCOPY apt /etc/apt\nRUN apt-get update -q"
+            f" && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"
+            f" {' '.join(PACKAGES)} && rm -rf /var/lib/apt/lists/*\n"
+        )
         context = {"Dockerfile": dockerfile.encode(), "apt/apt.conf.d/99lab": self._apt.conf.encode()}
         with self._progress.step(f"Pulling {image.pull} for {base_tag(image)}") as step:
             build(self._client, base_tag(image), context, base_hash(image, self._apt), step)
@@ -97,9 +118,11 @@ class Bases:
             if shutil.which(BOOTSTRAP):
                 return
             if not may_install():
-                raise LabError(f"no image registry answers for {image.pull}, and there is no {BOOTSTRAP}.\n"
-                               "Give the engine access to a registry, or run\n"
-                               f"  sudo apt-get install -y {BOOTSTRAP}")
+                raise LabError(
+                    f"no image registry answers for {image.pull}, and there is no {BOOTSTRAP}.\n"
+                    "Give the engine access to a registry, or run\n"
+                    f"  sudo apt-get install -y {BOOTSTRAP}"
+                )
             install_packages(self._progress, [BOOTSTRAP])
 
     def _bootstrap(self, image: Image, step: Step) -> None:
@@ -109,8 +132,13 @@ class Bases:
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as apt_conf:
             apt_conf.write(self._apt.conf)
             apt_conf.flush()
-            said = self._import(bootstrap_command(image, self._apt, apt_conf.name), repository, unfinished,
-                                f"LABEL {INPUTS_LABEL}={base_hash(image, self._apt)}", step)
+            said = self._import(
+                bootstrap_command(image, self._apt, apt_conf.name),
+                repository,
+                unfinished,
+                f"LABEL {INPUTS_LABEL}={base_hash(image, self._apt)}",
+                step,
+            )
         if not said:
             self._client.images.get(f"{repository}:{unfinished}").tag(repository, version)
         with suppress(ImageNotFound):
@@ -126,13 +154,14 @@ class Bases:
             reader = threading.Thread(target=_follow, args=(process.stderr, lines, step))
             reader.start()
             try:
-                self._client.api.import_image_from_stream(process.stdout, repository=repository, tag=tag,
-                                                          changes=[change])
+                self._client.api.import_image_from_stream(
+                    process.stdout, repository=repository, tag=tag, changes=[change]
+                )
             except DockerException as error:
                 refused = f"the engine refused the archive: {error}"
             finally:
                 if process.stdout:
-                    process.stdout.close()   # a command that still writes ends now and does not wait for ever
+                    process.stdout.close()  # a command that still writes ends now and does not wait for ever
                 process.wait()
                 reader.join()
         if process.returncode == 0 and not refused:

@@ -27,12 +27,20 @@ def inputs_of(client: docker.DockerClient, tag: str) -> str:
         return ""
 
 
-def build(client: docker.DockerClient, tag: str, context: Mapping[str, bytes], inputs: str,
-          step: Step) -> None:
+def build(
+    client: docker.DockerClient, tag: str, context: Mapping[str, bytes], inputs: str, step: Step
+) -> None:
     """Build and tag an image. `context` has its Dockerfile. Raises LabError with the end of the output."""
     lines: list[str] = []
-    stream = client.api.build(fileobj=pack_context(context), custom_context=True, tag=tag, rm=True,
-                              forcerm=True, decode=True, labels={INPUTS_LABEL: inputs})
+    stream = client.api.build(
+        fileobj=pack_context(context),
+        custom_context=True,
+        tag=tag,
+        rm=True,
+        forcerm=True,
+        decode=True,
+        labels={INPUTS_LABEL: inputs},
+    )
     for chunk in stream:
         for line in str(chunk.get("stream", "")).splitlines():
             step.note = line

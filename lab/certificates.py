@@ -57,8 +57,12 @@ def authority(folder: Path, lab: str, now: datetime.datetime | None = None) -> A
     return made
 
 
-def issue(issuer: Authority, hostname: str, now: datetime.datetime | None = None,
-          lifetime: datetime.timedelta = LIFETIME) -> KeyPair:
+def issue(
+    issuer: Authority,
+    hostname: str,
+    now: datetime.datetime | None = None,
+    lifetime: datetime.timedelta = LIFETIME,
+) -> KeyPair:
     """A server certificate for exactly one host name; the chain includes the authority."""
     moment = now or datetime.datetime.now(datetime.UTC)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -77,9 +81,17 @@ def issue(issuer: Authority, hostname: str, now: datetime.datetime | None = None
 def _make_authority(lab: str, moment: datetime.datetime) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     name = f"matrixrtc.backend lab {lab}"
-    usage = x509.KeyUsage(digital_signature=False, content_commitment=False, key_encipherment=False,
-                          data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
-                          encipher_only=False, decipher_only=False)
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
     certificate = (
         _builder(name, _name(name), key, moment, LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -90,8 +102,13 @@ def _make_authority(lab: str, moment: datetime.datetime) -> Authority:
     return Authority(certificate, key)
 
 
-def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, moment: datetime.datetime,
-             lifetime: datetime.timedelta) -> x509.CertificateBuilder:
+def _builder(
+    subject: str,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    moment: datetime.datetime,
+    lifetime: datetime.timedelta,
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(_name(subject))
@@ -112,5 +129,6 @@ def _pem(certificate: x509.Certificate) -> str:
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                             serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()

@@ -39,52 +39,77 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 def up(progress: Progress, name: str, site_arguments: list[str]) -> None:
     """Make a lab, or say that it is there. Never touches a host that is finished and running."""
     started = time.monotonic()
-    with state.locked(progress):
-        known = state.read(name)
-        settings = definitions.load()
-        lab = definitions.choose(settings, name, site_arguments, known.sites if known else None)
-        info = known or state.fresh(lab)
-        _refuse_other_sites(lab, info)
-        _bring_up(progress, engine.ensure(progress), settings, lab, info)
+    settings = definitions.load()
+    lab, info = _wanted_and_known(settings, name, site_arguments)
+    client = engine.connect()
+    present = hosts.by_host(client, name) if client else {}
+    if client and _is_up(lab, info, present):  # no lock: who only looks need not wait for another command
+        _say_what_differs(progress, client, settings, info, present)
+        progress.say(f"Lab {name} is up already; nothing was touched.")
+    else:
+        with state.locked(progress):
+            lab, info = _wanted_and_known(settings, name, site_arguments)
+            _bring_up(progress, engine.ensure(progress), settings, lab, info)
     _describe(progress, lab, info)
     progress.say(f"Ready after {time.monotonic() - started:.1f} s.")
 
 
-def _refuse_other_sites(lab: Lab, info: state.Info) -> None:
+def _wanted_and_known(settings: Definitions, name: str, site_arguments: list[str]) -> tuple[Lab, state.Info]:
+    """The lab that is asked for and what is remembered about it. Raises LabError when they do not agree."""
+    known = state.read(name)
+    lab = definitions.choose(settings, name, site_arguments, known.sites if known else None)
+    info = known or state.fresh(lab)
     if [site.as_data() for site in lab.sites] != info.sites:
         there = ", ".join(site["host"] for site in info.sites)
-        raise LabError(f"lab {lab.name} exists with other sites ({there}); remove it first: "
-                       f"python -m lab down {lab.name}")
+        raise LabError(
+            f"lab {name} exists with other sites ({there}); remove it first: python -m lab down {name}"
+        )
+    return lab, info
 
 
-def _bring_up(progress: Progress, client: docker.DockerClient, settings: Definitions, lab: Lab,
-              info: state.Info) -> None:
+def _is_up(lab: Lab, info: state.Info, present: Mapping[str, Container]) -> bool:
+    return all(
+        host in info.hosts and host in present and present[host].status == "running"
+        for host in making.wanted_hosts(lab)
+    )
+
+
+def _bring_up(
+    progress: Progress, client: docker.DockerClient, settings: Definitions, lab: Lab, info: state.Info
+) -> None:
+    """Make what is missing and start what is stopped."""
     present = hosts.by_host(client, lab.name)
     if present and not info.subnet:
-        raise LabError(f"lab {lab.name} has hosts that this clone knows nothing of: another clone\n"
-                       f"made them, or .lab was deleted. Remove them first: python -m lab down {lab.name}")
+        raise LabError(
+            f"lab {lab.name} has hosts that this clone knows nothing of: another clone\n"
+            f"made them, or .lab was deleted. Remove them first: python -m lab down {lab.name}"
+        )
     finished = {host: container for host, container in present.items() if host in info.hosts}
     missing = making.wanted_hosts(lab) - set(finished)
     if missing:
         with _workers() as pool:
             making.make(making.Making(progress, client, settings, lab, info, pool), missing)
-    else:
-        _say_what_differs(progress, client, settings, info, finished)
     stopped = {host: container for host, container in finished.items() if container.status == "exited"}
     hosts.restart(stopped, progress)
-    if not missing and not stopped:
-        progress.say(f"Lab {lab.name} is up already; nothing was touched.")
 
 
-def _say_what_differs(progress: Progress, client: docker.DockerClient, settings: Definitions,
-                      info: state.Info, present: Mapping[str, Container]) -> None:
+def _say_what_differs(
+    progress: Progress,
+    client: docker.DockerClient,
+    settings: Definitions,
+    info: state.Info,
+    present: Mapping[str, Container],
+) -> None:
     remake = f"it counts after `python -m lab down {info.name}`"
     for name, value in making.named_by_user().items():
         if value and value != info.wishes.get(name, ""):
             progress.note(f"{name} names something else than when lab {info.name} was made; {remake}.")
     current = images.Builder(client, settings, apt.host_settings(), progress).current_inputs()
-    old = sorted(host for host, container in present.items()
-                 if container.labels.get(builds.INPUTS_LABEL) not in current)
+    old = sorted(
+        host
+        for host, container in present.items()
+        if container.labels.get(builds.INPUTS_LABEL) not in current
+    )
     if old:
         progress.note(f"What the image of {', '.join(old)} is made of has changed; {remake}.")
 
@@ -93,8 +118,10 @@ def _describe(progress: Progress, lab: Lab, info: state.Info) -> None:
     plan = network.plan(lab, info.subnet)
     progress.say()
     for site in lab.sites:
-        progress.say(f"  {site.host:<8} {plan.addresses[site.host]:<14} {site.server_name}, {site.image}, "
-                     f"well-known from {site.well_known}")
+        progress.say(
+            f"  {site.host:<8} {plan.addresses[site.host]:<14} {site.server_name}, {site.image}, "
+            f"well-known from {site.well_known}"
+        )
     for host in (CLIENT, MIRROR):
         progress.say(f"  {host:<8} {plan.addresses[host]:<14} {', '.join(plan.names[host])}")
     _say_sources(progress, info)
@@ -136,8 +163,9 @@ def _all_labs(client: docker.DockerClient | None) -> list[str]:
     return sorted(found)
 
 
-def _remove_lab(progress: Progress, client: docker.DockerClient | None, name: str,
-                pool: ThreadPoolExecutor) -> None:
+def _remove_lab(
+    progress: Progress, client: docker.DockerClient | None, name: str, pool: ThreadPoolExecutor
+) -> None:
     definitions.check_name(name)
     with progress.step(f"Removing lab {name}"):
         if client is not None:

@@ -86,8 +86,10 @@ def load(path: Path = DEFINITIONS) -> Definitions:
     images = {name: Image(name=name, **values) for name, values in data["images"].items()}
     if data["client_image"] not in images:
         raise LabError(f"{path.name}: client_image {data['client_image']!r} is not one of {sorted(images)}")
-    labs = {name: build_lab(name, (Site(**site) for site in sites), images)
-            for name, sites in data["labs"].items()}
+    labs = {
+        name: build_lab(name, (Site(**site) for site in sites), images)
+        for name, sites in data["labs"].items()
+    }
     return Definitions(data["versions"], images, data["client_image"], labs)
 
 
@@ -141,6 +143,8 @@ def choose(definitions: Definitions, name: str, site_arguments: list[str], known
     if known:
         return build_lab(name, (Site(**site) for site in known), definitions.images)
     if name not in definitions.labs:
-        raise LabError(f"no lab {name!r} in {DEFINITIONS.name} (there are {sorted(definitions.labs)}); "
-                       f"or name its sites: --site {name}=debian13")
+        raise LabError(
+            f"no lab {name!r} in {DEFINITIONS.name} (there are {sorted(definitions.labs)}); "
+            f"or name its sites: --site {name}=debian13"
+        )
     return definitions.labs[name]

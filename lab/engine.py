@@ -77,8 +77,10 @@ def install_packages(progress: Progress, packages: list[str]) -> None:
     """Install Debian packages on this machine."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with progress.step(f"Installing {' and '.join(packages)} on this machine"):
-        for command in (["apt-get", "update", "-q"],
-                        ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]):
+        for command in (
+            ["apt-get", "update", "-q"],
+            ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages],
+        ):
             run(command, environment=environment)
 
 
@@ -91,17 +93,22 @@ def run(command: list[str], environment: Mapping[str, str] | None = None, cwd: P
     return done.stdout
 
 
-def how_to_get_an_engine(os_release: Path = Path("/etc/os-release"),
-                          socket: Path = Path("/var/run/docker.sock")) -> str:
+def how_to_get_an_engine(
+    os_release: Path = Path("/etc/os-release"), socket: Path = Path("/var/run/docker.sock")
+) -> str:
     if socket.exists() and not os.access(socket, os.W_OK):
-        return ("The lab needs a container engine. There is one, but you may not use it. Either\n"
-                "  sudo usermod -aG docker \"$USER\" && newgrp docker\nor run the same command as root.")
+        return (
+            "The lab needs a container engine. There is one, but you may not use it. Either\n"
+            '  sudo usermod -aG docker "$USER" && newgrp docker\nor run the same command as root.'
+        )
     release = read_os_release(os_release)
     families = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
     command = next((_BY_HAND[family] for family in families if family in _BY_HAND), None)
     if command is None:
-        return (f"{_NONE_ANSWERS} Install Docker Engine or Docker Desktop, start it,\n"
-                "make sure that `docker info` works, and run the same command again.")
+        return (
+            f"{_NONE_ANSWERS} Install Docker Engine or Docker Desktop, start it,\n"
+            "make sure that `docker info` works, and run the same command again."
+        )
     return f"{_NONE_ANSWERS} Run\n  {command}\nand then the same command again."
 
 
@@ -124,8 +131,13 @@ def _start_by_hand() -> None:
     """Start dockerd without an init system. By the pid file `down --purge` knows that it is ours."""
     DAEMON_PID.parent.mkdir(parents=True, exist_ok=True)
     with DAEMON_LOG.open("ab") as log:
-        process = subprocess.Popen(["dockerd", "--storage-driver=overlay2"], stdout=log, stderr=log,
-                                   stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            ["dockerd", "--storage-driver=overlay2"],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     DAEMON_PID.write_text(f"{process.pid}\n")
 
 

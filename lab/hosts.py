@@ -23,6 +23,7 @@ from .definitions import Definitions, Lab, Site
 from .engine import choose_privileges
 from .errors import LabError
 from .images import client_tag, site_tag
+from .paths import TEMPLATES
 from .network import CLIENT, LAB_LABEL, MIRROR, Plan, network_name
 from .progress import Progress
 from .site import HostFile, SynapseSecrets, archive, ca_file, operator_files
@@ -67,8 +68,9 @@ def by_host(client: docker.DockerClient, lab: str) -> dict[str, Container]:
     return {str(container.name).removeprefix(prefix): container for container in containers(client, lab)}
 
 
-def create_all(here: Surroundings, missing: set[str], secrets: Mapping[str, SynapseSecrets],
-               pool: ThreadPoolExecutor) -> None:
+def create_all(
+    here: Surroundings, missing: set[str], secrets: Mapping[str, SynapseSecrets], pool: ThreadPoolExecutor
+) -> None:
     """Make, start and await the hosts in `missing`, at the same time."""
     futures: list[Future[None]] = []
     sites = [site for site in here.lab.sites if site.host in missing]
@@ -79,8 +81,13 @@ def create_all(here: Surroundings, missing: set[str], secrets: Mapping[str, Syna
     if sites:
         resolv_conf = _resolv_conf(here)
         privileges = choose_privileges(here.client, here.site_image(sites[0]))
-        options = {**privileges, "volumes": {**privileges.get("volumes", {}),
-                                             str(resolv_conf): {"bind": "/etc/resolv.conf", "mode": "rw"}}}
+        options = {
+            **privileges,
+            "volumes": {
+                **privileges.get("volumes", {}),
+                str(resolv_conf): {"bind": "/etc/resolv.conf", "mode": "rw"},
+            },
+        }
         futures += [pool.submit(_site, here, site, secrets[site.host], options) for site in sites]
     for future in futures:
         future.result()
@@ -107,9 +114,15 @@ def _create(here: Surroundings, host: str, image: str, files: list[HostFile], **
     endpoint = EndpointConfig(here.client.api.api_version, ipv4_address=address, aliases=names)
     try:
         container = here.client.containers.create(
-            image, name=container_name(here.lab.name, host), hostname=names[0],
-            labels={LAB_LABEL: here.lab.name}, network=network, networking_config={network: endpoint},
-            extra_hosts=here.plan.hosts_entries(), **options)
+            image,
+            name=container_name(here.lab.name, host),
+            hostname=names[0],
+            labels={LAB_LABEL: here.lab.name},
+            network=network,
+            networking_config={network: endpoint},
+            extra_hosts=here.plan.hosts_entries(),
+            **options,
+        )
     except ImageNotFound as error:
         raise LabError(f"image {image} is missing; run `python -m lab images`") from error
     container.put_archive("/", io.BytesIO(archive(files)))
@@ -127,19 +140,32 @@ def _site(here: Surroundings, site: Site, secrets: SynapseSecrets, options: Mapp
 
 
 def _client(here: Surroundings) -> None:
-    image = client_tag(here.definitions.images[here.definitions.client_image])
     with here.progress.step("Starting client"):
-        container = _create(here, CLIENT, image, [ca_file(here.ca)], init=True, cap_add=["NET_ADMIN"])
+        files = [ca_file(here.ca), HostFile("/etc/nftables.conf", (TEMPLATES / "caller.nft").read_text())]
+        container = _create(
+            here,
+            CLIENT,
+            client_tag(here.definitions.images[here.definitions.client_image]),
+            files,
+            command=["sh", "-c", "nft -f /etc/nftables.conf && exec sleep infinity"],
+            init=True,
+            cap_add=["NET_ADMIN"],
+        )
         container.start()
         execute(container, ["update-ca-certificates"])
 
 
 def _mirror(here: Surroundings) -> None:
     with here.progress.step("Starting mirror"):
-        container = _create(here, MIRROR, here.site_image(here.lab.sites[0]),
-                            [HostFile("/etc/nginx/mirror.conf", mirror.NGINX_CONF)],
-                            command=["nginx", "-c", "/etc/nginx/mirror.conf", "-g", "daemon off;"], init=True,
-                            volumes={str(here.folder / "mirror"): {"bind": "/srv/mirror", "mode": "ro"}})
+        container = _create(
+            here,
+            MIRROR,
+            here.site_image(here.lab.sites[0]),
+            [HostFile("/etc/nginx/mirror.conf", mirror.NGINX_CONF)],
+            command=["nginx", "-c", "/etc/nginx/mirror.conf", "-g", "daemon off;"],
+            init=True,
+            volumes={str(here.folder / "mirror"): {"bind": "/srv/mirror", "mode": "ro"}},
+        )
         container.start()
 
 
@@ -166,8 +192,14 @@ def await_boot(container: Container) -> None:
     # is-active succeeds when one of several units is active: its words count, not its status
     words = _output(container, "systemctl", "is-active", *OPERATOR_UNITS).split()
     if state != "running" or words != ["active"] * len(OPERATOR_UNITS):
-        units = _output(container, "systemctl", "list-units", "--no-legend", "--plain",
-                        "--state=failed,activating,auto-restart")
+        units = _output(
+            container,
+            "systemctl",
+            "list-units",
+            "--no-legend",
+            "--plain",
+            "--state=failed,activating,auto-restart",
+        )
         journal = _output(container, "journalctl", "-p", "err", "-n", "15", "--no-pager")
         raise LabError(f"{container.name} is {state or 'not up'} after booting; units:\n{units}\n{journal}")
 
@@ -183,8 +215,10 @@ def execute(container: Container, command: list[str], environment: Mapping[str, 
     done = container.exec_run(command, environment=dict(environment or {}), demux=True)
     out, err = (bytes(stream or b"").decode(errors="replace") for stream in done.output)
     if done.exit_code != 0:
-        raise LabError(f"`{command[0]}` failed on {container.name} with status {done.exit_code}:\n"
-                       f"{out[-800:]}{err[-800:]}")
+        raise LabError(
+            f"`{command[0]}` failed on {container.name} with status {done.exit_code}:\n"
+            f"{out[-800:]}{err[-800:]}"
+        )
     return out
 
 

@@ -54,20 +54,33 @@ def client_tag(image: Image) -> str:
 def site_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKERFILES) -> Recipe:
     """The recipe of a site's image."""
     rootfs = folder / "rootfs"
-    files = {f"rootfs/{path.relative_to(rootfs)}": path.read_bytes()
-             for path in sorted(rootfs.rglob("*")) if path.is_file()}
+    files = {
+        f"rootfs/{path.relative_to(rootfs)}": path.read_bytes()
+        for path in sorted(rootfs.rglob("*"))
+        if path.is_file()
+    }
     text = (folder / "site.Dockerfile").read_text()
     dockerfile = text.replace("SYNAPSE_VERSION", versions["synapse"])
-    return Recipe(site_tag(image), _on_base(dockerfile, image), files,
-                  (f"matrix-synapse=={versions['synapse']}",), image.python)
+    return Recipe(
+        site_tag(image),
+        _on_base(dockerfile, image),
+        files,
+        (f"matrix-synapse=={versions['synapse']}",),
+        image.python,
+    )
 
 
 def client_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKERFILES) -> Recipe:
     """The recipe of the client host's image."""
     text = (folder / "client.Dockerfile").read_text()
     dockerfile = text.replace("LIVEKIT_SDK_VERSION", versions["livekit_sdk"])
-    return Recipe(client_tag(image), _on_base(dockerfile, image), {},
-                  (f"livekit=={versions['livekit_sdk']}", "numpy"), image.python)
+    return Recipe(
+        client_tag(image),
+        _on_base(dockerfile, image),
+        {},
+        (f"livekit=={versions['livekit_sdk']}", "numpy"),
+        image.python,
+    )
 
 
 def _on_base(dockerfile: str, image: Image) -> str:
@@ -77,8 +90,9 @@ def _on_base(dockerfile: str, image: Image) -> str:
 class Builder:
     """Builds what is missing, each image once, several at a time."""
 
-    def __init__(self, client: docker.DockerClient, definitions: Definitions, apt: AptSettings,
-                 progress: Progress) -> None:
+    def __init__(
+        self, client: docker.DockerClient, definitions: Definitions, apt: AptSettings, progress: Progress
+    ) -> None:
         self._client = client
         self._definitions = definitions
         self._apt = apt
@@ -90,8 +104,11 @@ class Builder:
 
         The bare distributions come first in the pool: what waits for one never keeps it from starting.
         """
-        missing = [(image, recipe) for image, recipe in self._recipes(site_images)
-                   if inputs_of(self._client, recipe.tag) != self._inputs(image, recipe)]
+        missing = [
+            (image, recipe)
+            for image, recipe in self._recipes(site_images)
+            if inputs_of(self._client, recipe.tag) != self._inputs(image, recipe)
+        ]
         distributions = dict.fromkeys(image for image, _recipe in missing)
         bases = {image: pool.submit(self._bases.ensure, image) for image in distributions}
         return [pool.submit(self._image, image, recipe, bases[image]) for image, recipe in missing]
@@ -104,8 +121,10 @@ class Builder:
         settings = self._definitions
         client = settings.images[settings.client_image]
         sites = [settings.images[name] for name in sorted(site_images)]
-        return [*((image, site_recipe(image, settings.versions)) for image in sites),
-                (client, client_recipe(client, settings.versions))]
+        return [
+            *((image, site_recipe(image, settings.versions)) for image in sites),
+            (client, client_recipe(client, settings.versions)),
+        ]
 
     def _inputs(self, image: Image, recipe: Recipe) -> str:
         return recipe.inputs(base_hash(image, self._apt))

@@ -27,10 +27,14 @@ def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
     """The content of hosts.yml. The first artifact of each component is the one hosts install."""
     children: dict[str, Any] = {group: {"hosts": {site.host: {} for site in lab.sites}} for group in GROUPS}
     children[GROUPS[0]]["hosts"] = {site.host: site_variables(lab.name, site) for site in lab.sites}
-    children["lab_client"] = {"hosts": {CLIENT: {
-        "ansible_host": container_name(lab.name, CLIENT),
-        "ansible_python_interpreter": "/opt/probe/bin/python",
-    }}}
+    children["lab_client"] = {
+        "hosts": {
+            CLIENT: {
+                "ansible_host": container_name(lab.name, CLIENT),
+                "ansible_python_interpreter": "/opt/probe/bin/python",
+            }
+        }
+    }
     return {"all": {"vars": lab_variables(artifacts), "children": children}}
 
 

@@ -61,8 +61,10 @@ def build(version: str, architecture: str, target: Path) -> None:
     """
     go = shutil.which("go")
     if go is None:
-        raise LabError("upstream's releases cannot be reached and there is no Go to build LiveKit with.\n"
-                       "Install a current Go, or name a file: LAB_LIVEKIT=/path/to/livekit-server")
+        raise LabError(
+            "upstream's releases cannot be reached and there is no Go to build LiveKit with.\n"
+            "Install a current Go, or name a file: LAB_LIVEKIT=/path/to/livekit-server"
+        )
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         pack(_go_install(go, version, architecture, Path(work)), target)
 
@@ -70,8 +72,13 @@ def build(version: str, architecture: str, target: Path) -> None:
 def _go_install(go: str, version: str, architecture: str, work: Path) -> Path:
     """Run `go install`, return the binary. Cross-compiling, it takes no GOBIN and writes elsewhere."""
     native = sys.platform == "linux" and _NATIVE.get(platform.machine()) == architecture
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": architecture,
-                   "GOFLAGS": "-buildvcs=false"}
+    environment = {
+        **os.environ,
+        "CGO_ENABLED": "0",
+        "GOOS": "linux",
+        "GOARCH": architecture,
+        "GOFLAGS": "-buildvcs=false",
+    }
     environment.pop("GOBIN", None)
     if native:
         environment["GOBIN"] = str(work)

@@ -58,8 +58,15 @@ def make(this: Making, missing: set[str]) -> None:
     if MIRROR in missing:
         mirror.fill(folder / "mirror", this.info.artifacts)
     plan = network.plan(this.lab, this.info.subnet)
-    here = hosts.Surroundings(this.client, this.lab, this.definitions, plan, folder,
-                              authority(folder / "ca", this.lab.name), this.progress)
+    here = hosts.Surroundings(
+        this.client,
+        this.lab,
+        this.definitions,
+        plan,
+        folder,
+        authority(folder / "ca", this.lab.name),
+        this.progress,
+    )
     hosts.create_all(here, missing, this.info.secrets, this.pool)
     _make_users(this, missing)
     inventory.write(folder / "inventory", this.lab, this.info.artifacts, this.info.users)
@@ -99,8 +106,10 @@ def _subnet(this: Making) -> str:
     """The network's subnet. Addresses are in every host's /etc/hosts: they must not change below a host."""
     subnet = network.ensure(this.client, this.lab)
     if this.info.hosts and this.info.subnet != subnet:
-        raise LabError(f"the network of lab {this.lab.name} is another one now; start over: "
-                       f"python -m lab down {this.lab.name}")
+        raise LabError(
+            f"the network of lab {this.lab.name} is another one now; start over: "
+            f"python -m lab down {this.lab.name}"
+        )
     return subnet
 
 
@@ -111,5 +120,6 @@ def _make_users(this: Making, missing: set[str]) -> None:
     with this.progress.step(f"Making {' and '.join(users.PEOPLE)} on {', '.join(sites)}"):
         futures: dict[str, Future[list[users.User]]] = {
             host: this.pool.submit(users.create, hosts.get(this.client, this.lab.name, host))
-            for host in sites}
+            for host in sites
+        }
         this.info.users.update({host: future.result() for host, future in futures.items()})

@@ -68,10 +68,12 @@ def release_answer(component: Component, artifact: Artifact) -> dict[str, Any]:
         "name": f"v{artifact.version}",
         "draft": False,
         "prerelease": False,
-        "assets": [{
-            "name": artifact.asset,
-            "size": Path(artifact.path).stat().st_size,
-            "digest": f"sha256:{artifact.sha256}",
-            "browser_download_url": f"{URL}/{release_path(component, artifact.version)}/{artifact.asset}",
-        }],
+        "assets": [
+            {
+                "name": artifact.asset,
+                "size": Path(artifact.path).stat().st_size,
+                "digest": f"sha256:{artifact.sha256}",
+                "browser_download_url": f"{URL}/{release_path(component, artifact.version)}/{artifact.asset}",
+            }
+        ],
     }

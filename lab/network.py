@@ -72,8 +72,9 @@ def _create(client: docker.DockerClient, name: str, lab: str) -> Network:
     """
     for _attempt in range(_ATTEMPTS):
         try:
-            return client.networks.create(name, driver="bridge", labels={LAB_LABEL: lab},
-                                          ipam=_free_subnet(client, name, lab))
+            return client.networks.create(
+                name, driver="bridge", labels={LAB_LABEL: lab}, ipam=_free_subnet(client, name, lab)
+            )
         except APIError as error:
             refused = error
     raise LabError(f"the engine gives lab {lab} no network: {refused}")

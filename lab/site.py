@@ -19,7 +19,7 @@ from .definitions import Image, Site
 from .paths import TEMPLATES
 
 CA_FILE = "/usr/local/share/ca-certificates/matrixrtc-lab.crt"
-SYNAPSE_UID = 991   # made in images/site.Dockerfile
+SYNAPSE_UID = 991  # made in images/site.Dockerfile
 NOGROUP_GID = 65534
 
 
@@ -48,8 +48,12 @@ class SynapseSecrets:
 def make_secrets() -> SynapseSecrets:
     """Fresh secrets, of the length Synapse's own generator uses."""
     seed = base64.b64encode(tokens.token_bytes(32)).decode().rstrip("=")
-    return SynapseSecrets(registration=tokens.token_urlsafe(36), macaroon=tokens.token_urlsafe(36),
-                          form=tokens.token_urlsafe(36), signing_key=f"ed25519 a_lab {seed}\n")
+    return SynapseSecrets(
+        registration=tokens.token_urlsafe(36),
+        macaroon=tokens.token_urlsafe(36),
+        form=tokens.token_urlsafe(36),
+        signing_key=f"ed25519 a_lab {seed}\n",
+    )
 
 
 def operator_files(site: Site, image: Image, secrets: SynapseSecrets, ca: Authority) -> list[HostFile]:
@@ -67,8 +71,9 @@ def operator_files(site: Site, image: Image, secrets: SynapseSecrets, ca: Author
         ca_file(ca),
     ]
     if site.well_known == "file":
-        files.append(HostFile(f"/var/www/{site.server_name}/.well-known/matrix/client",
-                              text["well-known-client.json"]))
+        files.append(
+            HostFile(f"/var/www/{site.server_name}/.well-known/matrix/client", text["well-known-client.json"])
+        )
     for name in site.names:
         pair = issue(ca, name)
         files.append(HostFile(certificate_path(name), pair.certificate))
@@ -99,8 +104,13 @@ def key_path(name: str) -> str:
 def _render(template: str, site: Site, image: Image, secrets: SynapseSecrets) -> str:
     # these are configuration files, not HTML: nothing is to be escaped
     loader = jinja2.FileSystemLoader(TEMPLATES)
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     keep_trailing_newline=True, autoescape=False)
+    environment = jinja2.Environment(
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     return environment.get_template(template).render(site=site, image=image, secrets=secrets)
 
 

@@ -52,13 +52,17 @@ def read(name: str) -> Info | None:
     try:
         return _from_data(json.loads(path.read_text()))
     except (KeyError, TypeError) as error:
-        raise LabError(f"lab {name} was made by another version of the lab; remove it: "
-                       f"python -m lab down {name}") from error
+        raise LabError(
+            f"lab {name} was made by another version of the lab; remove it: python -m lab down {name}"
+        ) from error
 
 
 def _from_data(data: Mapping[str, Any]) -> Info:
     return Info(
-        name=data["name"], sites=data["sites"], subnet=data["subnet"], wishes=data["wishes"],
+        name=data["name"],
+        sites=data["sites"],
+        subnet=data["subnet"],
+        wishes=data["wishes"],
         hosts=data["hosts"],
         artifacts=[Artifact(**artifact) for artifact in data["artifacts"]],
         secrets={host: SynapseSecrets(**values) for host, values in data["secrets"].items()},

@@ -34,8 +34,14 @@ _RECORD = "artifact.json"
 class Store:
     """Finds or makes artifacts for one architecture (`amd64`, `arm64`)."""
 
-    def __init__(self, progress: Progress, architecture: str, cache: Path = CACHE, upstream: str = UPSTREAM,
-                 upstream_api: str = UPSTREAM_API) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        architecture: str,
+        cache: Path = CACHE,
+        upstream: str = UPSTREAM,
+        upstream_api: str = UPSTREAM_API,
+    ) -> None:
         self._progress = progress
         self._architecture = architecture
         self._cache = cache
@@ -46,8 +52,12 @@ class Store:
         """A component's artifacts, the one to install first. Without wishes: the role's default version."""
         if not wishes:
             return [self._version(component, role_version(component))]
-        found = [self._file(component, wish.file, wish.version) if wish.file
-                 else self._version(component, str(wish.version)) for wish in wishes]
+        found = [
+            self._file(component, wish.file, wish.version)
+            if wish.file
+            else self._version(component, str(wish.version))
+            for wish in wishes
+        ]
         return [replace(artifact, chosen=True) for artifact in found]
 
     def _file(self, component: Component, file: Path, version: str | None) -> Artifact:
@@ -78,8 +88,9 @@ class Store:
         url = self._release_url(component, version, name)
         with self._progress.step(f"Asking upstream for {component.name} {version}") as step:
             try:
-                answer = within(ATTEMPT_SECONDS, lambda: requests.head(url, timeout=ATTEMPT_SECONDS,
-                                                                       allow_redirects=True))
+                answer = within(
+                    ATTEMPT_SECONDS, lambda: requests.head(url, timeout=ATTEMPT_SECONDS, allow_redirects=True)
+                )
             except (requests.RequestException, TimeoutError):
                 step.title = f"Upstream cannot be reached for {component.name} {version}"
                 return False
@@ -97,8 +108,10 @@ class Store:
             content = _get(self._release_url(component, version, target.name))
         found = hash_of_bytes(content)
         if found != expected:
-            raise LabError(f"{target.name} {version}: upstream publishes sha256 {expected},\n"
-                           f"but what was downloaded has {found}")
+            raise LabError(
+                f"{target.name} {version}: upstream publishes sha256 {expected},\n"
+                f"but what was downloaded has {found}"
+            )
         target.write_bytes(content)
         return self._keep(component, version, target, f"upstream's release {version}")
 
@@ -109,8 +122,11 @@ class Store:
             found = [line.split()[0] for line in text.splitlines() if line.split()[1:] == [asset]]
         else:
             url = f"{self._upstream_api}/repos/{component.repository}/releases/tags/v{version}"
-            found = [entry["digest"].removeprefix("sha256:") for entry in json.loads(_get(url))["assets"]
-                     if entry["name"] == asset and entry.get("digest")]
+            found = [
+                entry["digest"].removeprefix("sha256:")
+                for entry in json.loads(_get(url))["assets"]
+                if entry["name"] == asset and entry.get("digest")
+            ]
         if not found:
             raise LabError(f"upstream publishes no checksum for {asset} {version}")
         return str(found[0])

@@ -53,6 +53,7 @@ class User:
 def create(container: Container) -> list[User]:
     """Make alice and bob on this host and log them in. Raises LabError when the homeserver refuses."""
     people = {name: secrets.token_urlsafe(18) for name in PEOPLE}
-    answer = execute(container, ["/opt/venvs/matrix-synapse/bin/python", "-c", SCRIPT],
-                     {"LAB_PEOPLE": json.dumps(people)})
+    answer = execute(
+        container, ["/opt/venvs/matrix-synapse/bin/python", "-c", SCRIPT], {"LAB_PEOPLE": json.dumps(people)}
+    )
     return [User(**user) for user in json.loads(answer)]

@@ -48,9 +48,21 @@ def download_command(requirements: list[str], python: str, architecture: str, ta
     if architecture not in _MACHINES:
         raise LabError(f"no Python wheels are known for the architecture {architecture!r}")
     short = python.replace(".", "")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-               "--only-binary=:all:", "--implementation=cp", f"--python-version={python}",
-               f"--abi=cp{short}", "--abi=abi3", "--abi=none", f"--dest={target}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        "--implementation=cp",
+        f"--python-version={python}",
+        f"--abi=cp{short}",
+        "--abi=abi3",
+        "--abi=none",
+        f"--dest={target}",
+    ]
     for glibc in range(_NEWEST_GLIBC, _OLDEST_GLIBC - 1, -1):
         command.append(f"--platform=manylinux_2_{glibc}_{_MACHINES[architecture]}")
     command.append(f"--platform=manylinux2014_{_MACHINES[architecture]}")

@@ -160,7 +160,7 @@ class Service:
         except tokens.WebhookError as error:
             _log.error("Webhook refused: %s", error)
         except KeyError as error:
-            _log.error("Webhook %s has no %s: the connection is closed", event["event"], error)
+            _log.error("Webhook %s has no %s: the connection is closed", event.get("event"), error)
             await _close(request)
         except (ValueError, TypeError, AttributeError) as error:
             _log.error("Webhook not understood: %r", error)
@@ -168,12 +168,12 @@ class Service:
 
     def _take(self, name: str, event: dict[str, Any]) -> None:
         """Raises KeyError for an event without room, or one of a participant without that participant."""
-        room = event["room"]["name"]
+        room = event["room"].get("name", "")
         _log.debug("Webhook %s room=%s", name, room)
         if name in PARTICIPANT_EVENTS:
             participant = event["participant"]
             self.delegation.event(
-                name, room, participant["identity"], participant.get("disconnectReason", "")
+                name, room, participant.get("identity", ""), participant.get("disconnectReason", "")
             )
 
 

@@ -16,6 +16,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..errors import LabError
+
 FILE_NAME = "lk-jwt-service_linux_amd64"
 PIP_SECONDS = 180
 SHEBANG = b"#!/usr/bin/env python3\n"
@@ -46,7 +48,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 def build(target: Path) -> None:
     """Write the executable to `target` (by convention named FILE_NAME), whose folder must exist.
 
-    Raises RuntimeError when the dependencies cannot be installed or are not pure Python.
+    Raises LabError when the dependencies cannot be installed or are not pure Python.
     """
     with tempfile.TemporaryDirectory() as folder:
         vendored = Path(folder)
@@ -61,9 +63,12 @@ def _install(folder: Path) -> None:
     command += ["--target", str(folder), "--no-deps", "--no-compile", "--require-hashes"]
     command += ["--only-binary=:all:", "--platform=any", "--implementation=py", "--abi=none"]
     command += ["--python-version=3.11", "--requirement", str(_HERE / "requirements.txt")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"pip could not get the stand-in's dependencies in {PIP_SECONDS} s") from error
     if done.returncode:
-        raise RuntimeError(f"pip could not install the stand-in's dependencies:\n{done.stderr}")
+        raise LabError(f"pip could not install the stand-in's dependencies:\n{done.stderr}")
 
 
 def _dependencies(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -71,7 +76,7 @@ def _dependencies(folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         if path.suffix in (".so", ".pyd") or ".so." in path.name:
-            raise RuntimeError(f"{name} is not pure Python")
+            raise LabError(f"{name} is not pure Python")
         if (path.suffix == ".py" and "/tests/" not in name) or "/licenses/" in name:
             yield name, path.read_bytes()
 

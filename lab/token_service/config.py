@@ -9,6 +9,7 @@ see "Stricter on purpose" in README.md.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -297,6 +298,11 @@ def _overrides(reader: _Reader) -> Mapping[str, str]:
 def _ca_file(reader: _Reader) -> str:
     """SSL_CERT_FILE replaces the system store, as OpenSSL, Go and rustls-native-certs do."""
     path = reader.get("SSL_CERT_FILE")
-    if path and not Path(path).is_file():
-        reader.refuse("SSL_CERT_FILE", f"names {path}, which is not a readable file")
+    if not path and not Path(SYSTEM_CA_FILE).is_file():
+        reader.refuse("SSL_CERT_FILE", f"is not set, and the system's {SYSTEM_CA_FILE} is missing")
+    try:
+        if path:
+            ssl.create_default_context(cafile=path)
+    except OSError as error:  # an SSLError, which a file without certificates gives, is one too
+        reader.refuse("SSL_CERT_FILE", f"names {path}, which holds no usable certificates: {error.strerror}")
     return path or SYSTEM_CA_FILE

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -91,10 +92,13 @@ def pid_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(tmp_path: Path, name: str) -> subprocess.Popen[bytes]:
-    """A process with this name."""
+    """A process with this name. The kernel sets the name a moment after Popen returns."""
     program = tmp_path / name
     shutil.copy(shutil.which("sleep") or "", program)
-    return subprocess.Popen([str(program), "60"])
+    process = subprocess.Popen([str(program), "60"])
+    while Path(f"/proc/{process.pid}/comm").read_text().strip() != name:
+        time.sleep(0.01)
+    return process
 
 
 def test_our_own_daemon_is_stopped(tmp_path: Path, pid_file: Path) -> None:
