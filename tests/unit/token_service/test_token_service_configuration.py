@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.token_service.config import GONE, KNOWN, ConfigError, parse
+from lab.token_service.config import GONE, KNOWN, SYSTEM_CA_FILE, ConfigError, parse
 
 GOOD = {
     "LIVEKIT_URL": "wss://rtc.lab.test/livekit/sfu",
     "LIVEKIT_KEY": "matrixrtc",
     "LIVEKIT_SECRET": "secret",
     "LIVEKIT_FULL_ACCESS_HOMESERVERS": "lab.test",
-    "SSL_CERT_FILE": __file__,
 }
 AS = {
     "LIVEKIT_AS_TOKEN": "a",
@@ -21,6 +20,12 @@ AS = {
     "LIVEKIT_AS_REGISTRATION_FILE": "/f",
     "LIVEKIT_HS_SERVER_NAME": "lab.test",
 }
+
+
+@pytest.fixture(autouse=True)
+def system_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not depend on the distribution of the person who runs this."""
+    monkeypatch.setattr("lab.token_service.config.SYSTEM_CA_FILE", __file__)
 
 
 def problems(**changes: str) -> list[str]:
@@ -40,9 +45,15 @@ def test_defaults() -> None:
     assert "secret" not in repr(config)
 
 
-def test_trust_is_the_system_store_or_ssl_cert_file() -> None:
-    assert parse(GOOD).ca_file == __file__
-    assert parse({**GOOD, "SSL_CERT_FILE": ""}).ca_file == "/etc/ssl/certs/ca-certificates.crt"
+def test_trust_is_the_system_store_or_ssl_cert_file(ca_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SYSTEM_CA_FILE == "/etc/ssl/certs/ca-certificates.crt"
+    for variables in ({}, {"SSL_CERT_FILE": ""}):
+        assert parse({**GOOD, **variables}).ca_file == __file__
+    given = str(ca_folder / "ca.crt")
+    assert parse({**GOOD, "SSL_CERT_FILE": given}).ca_file == given
+    monkeypatch.setattr("lab.token_service.config.SYSTEM_CA_FILE", "/does/not/exist")
+    (problem,) = problems()
+    assert problem.startswith("SSL_CERT_FILE is not set")
 
 
 @pytest.mark.parametrize("name", [name for name in GOOD if name.startswith("LIVEKIT_")])
@@ -97,6 +108,7 @@ def test_the_fate_of_old_names_is_told(name: str, told: str) -> None:
         ("LIVEKIT_REDIS_URL", "redis://127.0.0.1"),
         ("LIVEKIT_REDIS_PASSWORD", "x"),
         ("SSL_CERT_FILE", "/does/not/exist"),
+        ("SSL_CERT_FILE", __file__),
     ],
 )
 def test_refused_values(name: str, value: str) -> None:

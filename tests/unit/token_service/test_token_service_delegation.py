@@ -51,16 +51,13 @@ def delegate(service: RunningService, delay_ms: int, path: str = "/sfu/get", del
     assert answer.status_code == 200, answer.text
 
 
-def signed(body: bytes, **changes: Any) -> str:
-    """The Authorization header LiveKit would send with this body."""
+def signed(body: bytes, secret: str = SECRET, **changes: Any) -> str:
+    """The Authorization header LiveKit would send with this body, with other claims or another secret."""
     now = int(time.time())
-    claims = {
-        "iss": KEY,
-        "nbf": now,
-        "exp": now + 300,
-        "sha256": base64.b64encode(hashlib.sha256(body).digest()).decode(),
-    }
-    return jwt.encode({**claims, **changes}, changes.pop("secret", SECRET), "HS256")
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    return jwt.encode(
+        {"iss": KEY, "nbf": now, "exp": now + 300, "sha256": digest, **changes}, secret, "HS256"
+    )
 
 
 def webhook(service: RunningService, event: str, identity: str = LEGACY_IDENTITY, **participant: str) -> None:
@@ -91,9 +88,9 @@ def test_join_restarts_leave_sends(
     time.sleep(0.05)
     assert actions(homeserver) == []
     webhook(service, "participant_joined", identity)
-    wait_for(lambda: actions(homeserver) == ["restart"], 0.3)
+    wait_for(lambda: actions(homeserver) == ["restart"], 0.4)  # a lookup comes later
     webhook(service, "participant_left", identity, disconnectReason="CLIENT_INITIATED")
-    wait_for(lambda: actions(homeserver) == ["restart", "send"], 0.3)
+    wait_for(lambda: actions(homeserver) == ["restart", "send"], 1)
     webhook(service, "participant_left", identity)
     time.sleep(0.1)
     assert actions(homeserver) == ["restart", "send"]
@@ -117,7 +114,7 @@ def test_after_the_join_any_leave_counts(
     delegate(service, 60_000)
     webhook(service, "participant_joined")
     webhook(service, event, disconnectReason=reason)
-    wait_for(lambda: actions(homeserver)[-1:] == ["send"], 0.3)
+    wait_for(lambda: actions(homeserver)[-1:] == ["send"], 1)
 
 
 def test_restarts_come_after_80_percent_of_the_delay(service: RunningService, homeserver: Homeserver) -> None:
@@ -126,8 +123,11 @@ def test_restarts_come_after_80_percent_of_the_delay(service: RunningService, ho
     wait_for(lambda: len(actions(homeserver)) == 4)
     times = [seen.at for seen in homeserver.api.asked("/restart")]
     gaps = [after - before for before, after in itertools.pairwise(times)]
-    assert all(0.39 < gap < 0.48 for gap in gaps), gaps
-    assert set(actions(homeserver)) == {"restart"}
+    assert 0.39 < min(gaps) < 0.45, gaps
+    webhook(service, "participant_left")
+    wait_for(lambda: actions(homeserver)[-1] == "send")
+    time.sleep(0.5)
+    assert actions(homeserver)[-2:] == ["restart", "send"]  # and no restart after it
 
 
 def test_a_lookup_finds_the_participant_without_a_webhook(
@@ -189,12 +189,13 @@ def test_a_second_request_replaces_the_job(service: RunningService, homeserver: 
     assert actions(homeserver) == []
 
 
-def test_404_on_a_restart_is_final(service: RunningService, homeserver: Homeserver) -> None:
+def test_404_on_a_restart_is_final(
+    service: RunningService, homeserver: Homeserver, caplog: pytest.LogCaptureFixture
+) -> None:
     homeserver.api.on(Homeserver.action("d1", "restart"), {"errcode": "M_NOT_FOUND"}, status=404)
-    delegate(service, 250)
+    delegate(service, 60_000)
     webhook(service, "participant_joined")
-    wait_for(lambda: actions(homeserver) == ["restart"])
-    time.sleep(0.3)
+    wait_for(lambda: "given up" in caplog.text, 0.4)
     webhook(service, "participant_left")
     time.sleep(0.1)
     assert actions(homeserver) == ["restart"]
@@ -323,26 +324,27 @@ def test_an_override_is_used_instead(start: Starter, homeserver: Homeserver, net
     assert homeserver.apex.asked("/.well-known/matrix/client") == []
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {"status": 404},
-        {"document": "<html>"},
-        {"document": []},
-        {"document": {"m.homeserver": {}}},
-        {"document": {"m.homeserver": {"base_url": "matrix.site.test"}}},
-        {"document": {"m.homeserver": {"base_url": 1}}},
-    ],
-)
+NO_CLIENT_API: list[dict[str, Any]] = [
+    {"status": 404},
+    {"document": "<html>"},
+    {"document": []},
+    {"document": {"m.homeserver": {}}},
+    {"document": {"m.homeserver": {"base_url": "matrix.site.test"}}},
+    {"document": {"m.homeserver": {"base_url": 1}}},
+]
+
+
 def test_without_a_client_api_delegation_is_400(
-    service: RunningService, homeserver: Homeserver, sfu: FakeServer, answer: dict[str, Any]
+    service: RunningService, homeserver: Homeserver, sfu: FakeServer
 ) -> None:
-    homeserver.apex.on("/.well-known/matrix/client", **answer)
-    for path, body in BODIES.items():
-        refused = service.http.post(path, json={**body, "delay_id": "d1", "delay_timeout": 100})
-        assert (refused.status_code, refused.json()["errcode"]) == (400, "M_BAD_JSON")
+    for answer in NO_CLIENT_API:
+        homeserver.apex.on("/.well-known/matrix/client", **answer)
+        for path, body in BODIES.items():
+            refused = service.http.post(path, json={**body, "delay_id": "d1", "delay_timeout": 100})
+            assert (refused.status_code, refused.json()["errcode"]) == (400, "M_BAD_JSON"), answer
     assert sfu.seen == []
-    assert len(homeserver.apex.asked("/.well-known/matrix/client")) == 3  # a failure is not remembered
+    asked = len(homeserver.apex.asked("/.well-known/matrix/client"))
+    assert asked == len(NO_CLIENT_API) * len(BODIES)  # a failure is not remembered
 
 
 def test_the_delay_id_is_never_looked_up(service: RunningService, homeserver: Homeserver) -> None:
@@ -370,34 +372,33 @@ def joined() -> bytes:
     ).encode()
 
 
-@pytest.mark.parametrize(
-    ("body", "authorization"),
-    [
-        (joined(), ""),
-        (joined(), "nonsense"),
-        (joined(), signed(joined(), secret="another-secret-that-is-also-long-enough")),
-        (joined(), signed(joined(), iss="another-key")),
-        (joined(), signed(joined(), sha256="")),
-        (joined() + b" ", signed(joined())),
-        (joined(), signed(joined(), exp=1)),
-        (joined(), jwt.encode({"iss": KEY, "exp": 9e9}, "", "none")),
+def bad_webhooks() -> list[tuple[bytes, str]]:
+    body = joined()
+    return [
+        (body, ""),
+        (body, "nonsense"),
+        (body, signed(body, secret="another-secret-that-is-also-long-enough")),
+        (body, signed(body, iss="another-key")),
+        (body, signed(body, sha256="")),
+        (body + b" ", signed(body)),
+        (body, signed(body, exp=1)),
+        (body, jwt.encode({"iss": KEY, "exp": 9e9}, "", "none")),
         (b"not JSON", signed(b"not JSON")),
         (b"[]", signed(b"[]")),
-    ],
-)
+    ]
+
+
 def test_a_bad_webhook_is_silent_but_logged(
-    service: RunningService,
-    homeserver: Homeserver,
-    caplog: pytest.LogCaptureFixture,
-    body: bytes,
-    authorization: str,
+    service: RunningService, homeserver: Homeserver, caplog: pytest.LogCaptureFixture
 ) -> None:
     delegate(service, 60_000)
-    answer = service.http.post("/sfu_webhook", content=body, headers={"Authorization": authorization})
-    assert (answer.status_code, answer.content) == (200, b"")
+    for body, authorization in bad_webhooks():
+        caplog.clear()
+        answer = service.http.post("/sfu_webhook", content=body, headers={"Authorization": authorization})
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert "Webhook" in caplog.text, authorization
     time.sleep(0.05)
     assert actions(homeserver) == []
-    assert "Webhook" in caplog.text
 
 
 def test_the_webhook_takes_any_method(service: RunningService) -> None:
@@ -410,6 +411,7 @@ def test_the_webhook_takes_any_method(service: RunningService) -> None:
     ("event", "closed"),
     [
         ({"event": "egress_started", "egressInfo": {}}, True),
+        ({}, True),
         ({"event": "participant_joined", "room": {"name": ROOM}}, True),
         ({"event": "room_started", "room": {"name": ROOM}}, False),
         ({"event": "track_published", "room": {"name": ROOM}, "participant": {"identity": "x"}}, False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 from typing import Any
 
@@ -44,6 +46,12 @@ def test_published_vector() -> None:
     assert (
         tokens.room_name("!roomid:example.com", "slot1234") == "O8437W3+jmzMVjoIP3tNwbm+XxHQk2iKpOA7aqw3qSc"
     )
+
+
+def test_an_identity_is_of_user_device_and_member_in_this_order() -> None:
+    hashed = hashlib.sha256(b'["@alice:site.test","DEV","m1"]').digest()
+    expected = base64.b64encode(hashed).decode().rstrip("=")
+    assert tokens.identity("@alice:site.test", "DEV", "m1") == expected
 
 
 def test_hashes_are_of_gos_json() -> None:
