@@ -32,6 +32,8 @@ from .inputs_values import (
     mapping,
     media_address,
     one_of,
+    port_range,
+    prefix,
     sha256,
     shown,
     url,
@@ -97,6 +99,7 @@ OWNED_KEYS: Mapping[str, str] = {
     "rtc.port_range_end": "livekit_port_range_end",
     "rtc.node_ip": "matrixrtc_media_address",
     "rtc.stun_servers": "livekit_stun_servers",
+    "rtc.ips.includes": "livekit_media_networks",
     "rtc.advertise_internal_ip": "livekit_advertise_internal_ip",
     "logging.level": "livekit_log_level",
     "prometheus.port": "livekit_prometheus_port",
@@ -157,6 +160,8 @@ def check_addresses(inputs: Inputs) -> None:
             "LiveKit's plain HTTP port is open to every network the host is in; its "
             "administration interface must only be reachable through nginx.",
         )
+    remedy = "Set it to a list of networks such as ['192.0.2.0/24'], or leave it out."
+    inputs.read_list("media_networks", prefix, remedy, required=False)
     check_stun_servers(inputs)
     addresses = inputs.read("node_ip", media_address, ADDRESS_REMEDY)
     if addresses and all(address.is_private for address in addresses):
@@ -168,15 +173,34 @@ def check_addresses(inputs: Inputs) -> None:
 
 
 def check_stun_servers(inputs: Inputs) -> None:
-    """Whom clients ask for their own address; by default LiveKit itself, at its first media port."""
-    sources = ("domain", "udp_port", "port_range_start", "port_range_end")
-    own = f"{inputs.values.get('domain') or ''}:"
-    listed = inputs.values.get("stun_servers")
-    derived = isinstance(listed, list) and any(str(entry).startswith(own) for entry in listed)
-    if derived and any(is_refused(inputs, key) for key in sources):
+    """Whom clients ask for their own address.
+
+    Never a media port of the SFU itself: WebRTC takes all that comes from a STUN server's address for STUN
+    answers and throws media away (libwebrtc, UDPPort::OnReadPacket).
+    """
+    if f"{inputs.values.get('domain') or ''}:" in str(inputs.values.get("stun_servers")) and is_refused(
+        inputs, "domain"
+    ):
         return
     remedy = "Set it to a list of host:port, such as ['stun.example.org:3478']."
-    inputs.read_list("stun_servers", host_and_port, remedy, required=False)
+    servers = inputs.read_list("stun_servers", host_and_port, remedy, required=False)
+    own = {str(inputs.values.get("domain")), *str(inputs.values.get("node_ip")).split(",")}
+    for server in servers or []:
+        host, _colon, number = server.rpartition(":")
+        if host in own and is_media_port(inputs, int(number)):
+            inputs.refuse("stun_servers", f"{shown(server)} is one of LiveKit's own media ports", remedy)
+
+
+def is_media_port(inputs: Inputs, number: int) -> bool:
+    """LiveKit receives media on this UDP port. Ports that are refused themselves do not count."""
+    values = inputs.values
+    try:
+        media = port_range(
+            values.get("udp_port") or f"{values['port_range_start']}-{values['port_range_end']}"
+        )
+    except (InvalidValueError, KeyError):
+        return False
+    return media.first <= number <= media.last
 
 
 # Free configuration --------------------------------------------------------------------------------

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
+import pwd
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,6 +25,8 @@ from .certificates import (
 from .inputs_ports import PORT_REMEDY, check_media_ports, service_port
 from .inputs_report import Inputs
 from .inputs_site import (
+    RESTART_REMEDY,
+    RESTARTS,
     SERVICE_URL_REMEDY,
     Settings,
     absolute_path,
@@ -41,6 +45,7 @@ from .inputs_values import (
     InvalidValueError,
     PortRange,
     at_least,
+    boolean,
     duration,
     ip_literal,
     list_of_values,
@@ -48,10 +53,13 @@ from .inputs_values import (
     matching,
     network,
     one_of,
+    plain_text,
     port,
     port_range,
+    positive,
     public_url,
     shown,
+    url,
 )
 from .sockets import Claim, occupied
 
@@ -230,25 +238,71 @@ def check_firewall(inputs: Inputs, _secret: str) -> None:
 # Synapse and the well-known document ---------------------------------------------------------------
 
 
+def user(value: object) -> str:
+    """The name of a user of this host."""
+    name = plain_text(value)
+    try:
+        pwd.getpwnam(name)
+    except KeyError as error:
+        raise InvalidValueError(f"{shown(name)} is no user of this host") from error
+    return name
+
+
+def group(value: object) -> str:
+    """The name of a group of this host."""
+    name = plain_text(value)
+    try:
+        grp.getgrnam(name)
+    except KeyError as error:
+        raise InvalidValueError(f"{shown(name)} is no group of this host") from error
+    return name
+
+
+def health_page(value: object) -> str:
+    """The URL of a page of a service on this host."""
+    return url(value, ("http", "https")).geturl()
+
+
+SYNAPSE_SETTINGS: Settings = {
+    "max_event_delay_duration": (duration, "Set it to a duration such as 24h.", True),
+    "expected_participants": (at_least(1), "Set it to a whole number, 1 or more.", True),
+    "serves_well_known": (boolean, "Set it to true or false.", True),
+    "python": (
+        program,
+        "Set it to the Python of Synapse, such as /opt/venvs/matrix-synapse/bin/python.",
+        True,
+    ),
+    "user": (user, "Set it to the user that runs Synapse, such as matrix-synapse.", True),
+    "working_directory": (existing_path, "Set it to the folder that Synapse runs in.", True),
+    "service": (FILE_NAME, "Set it to the name of Synapse's unit, such as matrix-synapse.", True),
+    "health_url": (health_page, "Set it to the page of one of its listeners that ends in /health.", True),
+    "health_timeout": (at_least(1), "Set it to a number of seconds.", True),
+    "restart": (one_of(RESTARTS), RESTART_REMEDY, True),
+}
+
+
 def check_synapse(inputs: Inputs, _secret: str) -> None:
     """All inputs of the Synapse role."""
     check_transports(inputs, "transports")
-    inputs.read("max_event_delay_duration", duration, "Set it to a duration such as 24h.")
-    inputs.read_list(
-        "files",
-        existing_path,
-        "Set it to the configuration files and folders of Synapse, in the order of its -c options.",
-    )
-    inputs.read(
-        "python",
-        program,
-        "Set it to the Python of Synapse's own environment, such as /opt/venvs/matrix-synapse/bin/python.",
-    )
+    check_settings(inputs, SYNAPSE_SETTINGS)
+    check_rate_limit(inputs)
+    remedy = "Set it to Synapse's configuration files and folders, in the order of its -c options."
+    inputs.read_list("files", existing_path, remedy)
+
+
+def check_rate_limit(inputs: Inputs) -> None:
+    """A rate limit: both numbers, above zero."""
+    remedy = "Set it to a mapping such as {'per_second': 0.5, 'burst_count': 30}."
+    limit = inputs.read("rc_message", mapping, remedy)
+    for name in ("per_second", "burst_count") if limit is not None else ():
+        inputs.parse("rc_message", (limit or {}).get(name), positive, remedy)
 
 
 def check_transports(inputs: Inputs, key: str) -> None:
-    """The announced transports: at least one, each with a type, a LiveKit one with its URL."""
-    entries = inputs.read_list(key, mapping, TRANSPORT_REMEDY)
+    """The announced transports, each with a type, a LiveKit one with its URL."""
+    entries = inputs.read_list(key, mapping, TRANSPORT_REMEDY, required=False)
+    if entries == []:
+        inputs.warn(key, "is empty, so clients are told of no SFU.")
     for entry in entries or ():
         if not entry.get("type"):
             inputs.refuse(key, "has an entry without a type", TRANSPORT_REMEDY)
@@ -264,9 +318,10 @@ def _check_livekit_transport(inputs: Inputs, key: str, entry: dict[str, object])
             key, "has a livekit entry without livekit_service_url, which every client needs", TRANSPORT_REMEDY
         )
         return
-    if has_refused_domain(inputs, address):
-        return
-    inputs.parse(key, address, lambda value: public_url(value, ("https",)), SERVICE_URL_REMEDY)
+    if address == inputs.values.get("service_url"):
+        check_service_url(inputs)
+    elif not has_refused_domain(inputs, address):
+        inputs.parse(key, address, _service_url, SERVICE_URL_REMEDY)
     if "url" in entry:
         inputs.warn(
             key,
@@ -275,12 +330,14 @@ def _check_livekit_transport(inputs: Inputs, key: str, entry: dict[str, object])
         )
 
 
+def _service_url(value: object) -> str:
+    return public_url(value, ("https",)).geturl()
+
+
 def json_document(value: object) -> str:
-    """The absolute path of a file that is not there yet, in a folder that is, or that holds a JSON object."""
+    """The absolute path of a file that is not there yet, or that holds a JSON object."""
     path = absolute_path(value)
     if not os.path.exists(path):
-        if not os.path.isdir(os.path.dirname(path)):
-            raise InvalidValueError(f"{shown(path)} is in a folder that does not exist on this host")
         return path
     try:
         with open(path, encoding="utf-8") as source:
@@ -292,13 +349,42 @@ def json_document(value: object) -> str:
     return path
 
 
+MODE = matching(r"0?[0-7]{3}", "an octal mode in quotes")
+WELL_KNOWN_SETTINGS: Settings = {
+    "owner": (user, "Set it to the user that a new document belongs to, such as root.", True),
+    "group": (group, "Set it to the group that a new document belongs to, such as root.", True),
+    "mode": (lambda value: MODE(plain_text(value)), "Set it to a mode such as '0644'.", True),
+}
+
+
 def check_well_known(inputs: Inputs, _secret: str) -> None:
     """All inputs of the well-known role."""
     server = inputs.read("served_by", one_of(SERVERS), f"Set it to {', '.join(SERVERS)}.")
-    inputs.read(
-        "file",
-        json_document,
-        "Set it to the file that is served as /.well-known/matrix/client.",
-        required=server == "file",
-    )
+    remedy = "Set it to the address of the homeserver's client API, such as https://matrix.example.org."
+    inputs.read("base_url", _base_url, remedy, required=False)
+    check_settings(inputs, WELL_KNOWN_SETTINGS)
     check_transports(inputs, "foci")
+    if server == "file":
+        check_document(inputs)
+
+
+def _base_url(value: object) -> str:
+    """Clients take it with and without a trailing slash (client-server API, discovery)."""
+    return url(plain_text(value).rstrip("/"), ("https",)).geturl()
+
+
+def check_document(inputs: Inputs) -> None:
+    """The static file: there, or known well enough to be made."""
+    server_name = str(inputs.values.get("server_name") or "")
+    if is_refused(inputs, "server_name") and server_name in str(inputs.values.get("file")):
+        return
+    remedy = "Set it to the file that is served as /.well-known/matrix/client."
+    path = inputs.read("file", json_document, remedy)
+    if path is None or os.path.exists(path):
+        return
+    absent = f"{shown(path)} does not exist on this host"
+    if "base_url" in inputs.values and not inputs.has("base_url"):
+        remedy = f"{remedy[:-1]}, or set well_known_base_url to have one made."
+        inputs.refuse("file", absent, remedy)
+    elif not os.path.isdir(os.path.dirname(path)):
+        inputs.refuse("file", f"{absent}, nor does its folder", remedy)

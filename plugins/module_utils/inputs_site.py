@@ -176,9 +176,13 @@ def _clause(reason: object) -> str:
 
 
 def _check_untested(inputs: Inputs, text: str, remedy: str) -> None:
-    """A release beyond the tested set runs only when the operator says so."""
-    known = text in [str(version) for version in inputs.versions.get("untested") or []]
-    fault = f"{shown(text)} is {'not tested' if known else 'unknown and not tested'} with this collection"
+    """A release that is known but not tested gets a warning, an unknown one needs the operator's word."""
+    if text in [str(version) for version in inputs.versions.get("untested") or []]:
+        inputs.warn(
+            "version", f"{shown(text)} is not tested with this collection; verify.yml tells whether it works."
+        )
+        return
+    fault = f"{shown(text)} is unknown to this collection"
     if inputs.allow_untested:
         inputs.warn("version", f"{fault}; going on, because matrixrtc_allow_untested_versions is set.")
     else:
@@ -195,7 +199,7 @@ def _check_untested(inputs: Inputs, text: str, remedy: str) -> None:
 def absolute_path(value: object) -> str:
     """An absolute path."""
     path = plain_text(value)
-    if not path.startswith("/") or "\0" in path:
+    if not path.startswith("/"):
         raise InvalidValueError(f"{shown(path)} is not an absolute path on the host")
     return path
 

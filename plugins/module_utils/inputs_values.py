@@ -71,9 +71,11 @@ def is_missing(value: object) -> bool:
 
 
 def plain_text(value: object) -> str:
-    """Text that is not empty."""
+    """Text that can be told to a program."""
     if not isinstance(value, str):
         raise InvalidValueError(f"{shown(value)} is not text")
+    if "\0" in value:
+        raise InvalidValueError("has a NUL character in it")
     return value
 
 
@@ -96,6 +98,14 @@ def at_least(lowest: int) -> Callable[[object], int]:
         return number
 
     return parse
+
+
+def positive(value: object) -> float:
+    """A number above zero, with or without a fraction."""
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) or float(text) == 0:
+        raise InvalidValueError(f"{shown(value)} is not a number above zero")
+    return float(text)
 
 
 def one_of(words: Sequence[str]) -> Callable[[object], str]:
@@ -304,6 +314,14 @@ def network(value: object) -> str:
         ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise InvalidValueError(f"{shown(text)} is neither an IP address nor a network") from error
+    return text
+
+
+def prefix(value: object) -> str:
+    """A network written address/length; a bare address is not enough."""
+    text = network(value)
+    if "/" not in text:
+        raise InvalidValueError(f"{shown(text)} has no length, as in {text}/{ip_literal(text).max_prefixlen}")
     return text
 
 

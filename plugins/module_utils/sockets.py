@@ -71,9 +71,14 @@ def _decoded_address(text: str) -> str:
     return str(mapped or address)
 
 
-def listeners(process_folder: str = "/proc") -> Iterator[Listener]:
-    """Every listening TCP socket and every bound UDP socket of this network namespace."""
+def listeners(process_folder: str = "/proc", protocols: Iterable[str] = ("tcp", "udp")) -> Iterator[Listener]:
+    """Every listening TCP socket and every bound UDP socket of this network namespace.
+
+    The kernel takes milliseconds for each table, so only those of the protocols are read.
+    """
     for protocol, table in TABLES:
+        if protocol not in protocols:
+            continue
         try:
             with open(os.path.join(process_folder, "net", table), encoding="ascii") as lines:
                 rows = [line.split() for line in lines][1:]
@@ -109,7 +114,7 @@ def occupied(claims: Iterable[Claim], process_folder: str = "/proc") -> list[Lis
     wanted = list(claims)
     return [
         listener
-        for listener in listeners(process_folder)
+        for listener in listeners(process_folder, {claim.protocol for claim in wanted})
         if any(
             claim.protocol == listener.protocol
             and claim.ports.first <= listener.port <= claim.ports.last

@@ -25,17 +25,18 @@ GOOD_SECRET = "k8Wq2Zt5Yx1Rv7Lm4Pn9c3Hd6Gf0Js5T"
 GOOD_INPUTS: dict[str, dict[str, Any]] = {
     "livekit": {
         "version": "1.13.5",
-        "port": 17880,
-        "tcp_port": 17881,
-        "token_service_port": 18080,
-        "udp_port": "17882-17885",
+        "port": 21440,
+        "tcp_port": 21441,
+        "token_service_port": 21480,
+        "udp_port": "21442-21445",
         "port_range_start": 0,
         "port_range_end": 0,
         "bind_addresses": ["127.0.0.1", "::1"],
         "node_ip": "8.8.8.8,2001:4860:4860::8888",
+        "media_networks": ["8.8.8.8/32", "2001:4860::/32"],
         "stun_servers": ["stun.example.org:3478", "[2001:db8::1]:3478", "stun.example.org"],
         "url": f"wss://{DOMAIN}/livekit/sfu",
-        "webhook_urls": ["http://127.0.0.1:18080/sfu_webhook"],
+        "webhook_urls": ["http://127.0.0.1:21480/sfu_webhook"],
         "extra_config": {
             "room": {"auto_create": False, "max_participants": 20},
             "limit": {"num_tracks": 400},
@@ -53,7 +54,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     },
     "lk_jwt_service": {
         "version": "0.8.0",
-        "port": 18080,
+        "port": 21480,
         "service_url": f"https://{DOMAIN}/livekit/jwt",
         "livekit_url": f"wss://{DOMAIN}/livekit/sfu",
         "full_access_homeservers": ["example.org"],
@@ -81,10 +82,10 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "service_url": f"https://{DOMAIN}/livekit/jwt",
         "livekit_url": f"wss://{DOMAIN}/livekit/sfu",
         "ca_file": "FOLDER/good.crt",
-        "token_service_port": 18080,
-        "lk_jwt_service_port": 18080,
-        "sfu_port": 17880,
-        "livekit_port": 17880,
+        "token_service_port": 21480,
+        "lk_jwt_service_port": 21480,
+        "sfu_port": 21440,
+        "livekit_port": 21440,
         "service": "nginx",
         "site": "zz-matrixrtc",
         "access_log": "/var/log/nginx/matrixrtc_access.log",
@@ -96,23 +97,38 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         **dict.fromkeys(LIMITS, 120),
     },
     "firewall": {
-        "tcp_ports": [443, 17881],
-        "udp_ports": ["17882-17885"],
+        "tcp_ports": [443, 21441],
+        "udp_ports": ["21442-21445"],
         "backend": "auto",
-        "tcp_port": 17881,
-        "udp_port": "17882-17885",
+        "tcp_port": 21441,
+        "udp_port": "21442-21445",
         "port_range_start": 0,
         "port_range_end": 0,
     },
     "synapse_config": {
         "transports": [{"type": "livekit", "livekit_service_url": f"https://{DOMAIN}/livekit/jwt"}],
         "max_event_delay_duration": "24h",
+        "service_url": f"https://{DOMAIN}/livekit/jwt",
+        "rc_message": {"per_second": 0.5, "burst_count": 30},
+        "expected_participants": 30,
+        "serves_well_known": False,
         "files": ["FOLDER"],
         "python": "/bin/sh",
+        "user": "root",
+        "working_directory": "/",
+        "service": "matrix-synapse",
+        "health_url": "http://127.0.0.1:8008/health",
+        "health_timeout": 60,
+        "restart": "immediate",
     },
     "well_known": {
         "served_by": "file",
         "file": "FOLDER/client",
+        "base_url": "",
+        "owner": "root",
+        "group": "root",
+        "mode": "0644",
+        "service_url": f"https://{DOMAIN}/livekit/jwt",
         "foci": [{"type": "livekit", "livekit_service_url": f"https://{DOMAIN}/livekit/jwt"}],
     },
 }
@@ -164,35 +180,33 @@ def filled_in(value: Any, places: dict[str, str]) -> Any:
 
 
 TOKEN_PORT = "lk_jwt_service_port"
+SERVICE_URL = "matrixrtc_livekit_service_url"
 UDP = ("livekit_udp_port", "livekit_port_range_start", "livekit_port_range_end")
 
 
-def _first_port(multiplexed: Any, first: Any, _last: Any) -> str:
-    return str(multiplexed or first).split("-")[0]
+def _transport(address: Any) -> dict[str, Any]:
+    return {"type": "livekit", "livekit_service_url": address}
 
 
 # What roles derive from other variables, as their defaults do: component, input, from which variables.
 DERIVED: tuple[tuple[str, str, Callable[..., Any], tuple[str, ...]], ...] = (
-    (
-        "livekit",
-        "stun_servers",
-        lambda name, *udp: [f"{name}:{_first_port(*udp)}"],
-        ("matrixrtc_domain", *UDP),
-    ),
+    ("livekit", "stun_servers", lambda name: [f"{name}:3478"], ("matrixrtc_domain",)),
     ("livekit", "webhook_urls", lambda port: [f"http://127.0.0.1:{port}/sfu_webhook"], (TOKEN_PORT,)),
     ("nginx_proxy", "sfu_port", lambda port: port, ("livekit_port",)),
     ("nginx_proxy", "token_service_port", lambda port: port, (TOKEN_PORT,)),
+    ("synapse_config", "transports", lambda address: [_transport(address)], (SERVICE_URL,)),
+    ("well_known", "foci", lambda address: [_transport(address)], (SERVICE_URL,)),
     ("firewall", "tcp_ports", lambda port: [443, port], ("livekit_tcp_port",)),
     ("firewall", "udp_ports", lambda udp, first, last: [f"{first}-{last}" if first else udp], UDP),
 )
 USUAL = {
     "matrixrtc_domain": DOMAIN,
-    "livekit_port": 17880,
-    "livekit_tcp_port": 17881,
-    "livekit_udp_port": "17882-17885",
+    "livekit_port": 21440,
+    "livekit_tcp_port": 21441,
+    "livekit_udp_port": "21442-21445",
     "livekit_port_range_start": 0,
     "livekit_port_range_end": 0,
-    "lk_jwt_service_port": 18080,
+    "lk_jwt_service_port": 21480,
 }
 
 

@@ -112,6 +112,13 @@ def test_sockets_without_a_process_are_held_too(tmp_path: Path) -> None:
     assert found.owners == ()
 
 
+def test_where_processes_are_hidden_the_sockets_user_tells(tmp_path: Path) -> None:
+    """As in a container; the stand-in's socket is root's, and our users are named like their units."""
+    folder = process_folder(tmp_path / "proc", 7881, "")
+    shutil.rmtree(Path(folder) / "77")
+    assert sockets.conflicts(SEVEN, ("root.service",), folder) == []
+
+
 def test_a_host_without_ipv6_has_fewer_tables(tmp_path: Path) -> None:
     folder = process_folder(tmp_path / "proc", 7881, "")
     for table in ("tcp6", "udp6"):

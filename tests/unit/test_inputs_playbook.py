@@ -54,12 +54,14 @@ GOOD_SITE = {
     "matrixrtc_tls_private_key": "FOLDER/good.key",
     "matrixrtc_media_address": "8.8.8.8",
     "matrixrtc_ca_file": "FOLDER/good.crt",
-    "livekit_port": 17880,
-    "livekit_tcp_port": 17881,
-    "livekit_udp_port": "17882-17885",
-    "lk_jwt_service_port": 18080,
+    "livekit_port": 21440,
+    "livekit_tcp_port": 21441,
+    "livekit_udp_port": "21442-21445",
+    "lk_jwt_service_port": 21480,
     "synapse_config_files": ["FOLDER"],
     "synapse_config_python": "/bin/sh",
+    "synapse_config_user": "root",
+    "synapse_config_working_directory": "/",
     "well_known_served_by": "file",
     "well_known_file": "FOLDER/client",
 }
@@ -195,14 +197,19 @@ def refusals(output: str) -> dict[str, str]:
     return {host: "\n".join(json.loads(result)["msg"]) for host, result in found}
 
 
+def _listeners(*arguments: Any, look: Any = sockets.listeners) -> list[sockets.Listener]:
+    return list(look(*arguments))
+
+
 @pytest.fixture(scope="module")
 def refused(
     tmp_path_factory: pytest.TempPathFactory, places: dict[str, str]
 ) -> tuple[dict[str, Host], int, str]:
     """One run with the whole table."""
-    cached = functools.cache(certificates.run_openssl)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certificates, "run_openssl", lambda arguments: cached(tuple(arguments)))
+    ask, look = functools.cache(certificates.run_openssl), functools.cache(_listeners)
+    with pytest.MonkeyPatch.context() as patch:  # the same host is asked thousands of times
+        patch.setattr(certificates, "run_openssl", lambda arguments: ask(tuple(arguments)))
+        patch.setattr(sockets, "listeners", lambda folder, protocols: look(folder, frozenset(protocols)))
         hosts = shared_out(bad_inputs(), places)
     return hosts, *play(tmp_path_factory.mktemp("refused"), hosts, places)
 
@@ -245,10 +252,10 @@ def test_good_inputs_pass_as_text_too(tmp_path: Path, places: dict[str, str]) ->
         pytest.skip("something other than nginx holds port 443 here")
     hosts = {"good": Host(kinds=tuple(GROUPS))}
     text = [
-        "--extra-vars=livekit_port=17880",
-        "--extra-vars=livekit_tcp_port=17881",
-        "--extra-vars=livekit_udp_port=17882",
-        "--extra-vars=lk_jwt_service_port=18080",
+        "--extra-vars=livekit_port=21440",
+        "--extra-vars=livekit_tcp_port=21441",
+        "--extra-vars=livekit_udp_port=21442",
+        "--extra-vars=lk_jwt_service_port=21480",
         "--extra-vars=livekit_version=1.99.0",
         "--extra-vars=matrixrtc_allow_untested_versions=yes",
         "--extra-vars=matrixrtc_allow_any_homeserver=true",

@@ -55,6 +55,11 @@ def is_template(value: Any) -> bool:
     return "{{" in yaml.safe_dump(value) or "{%" in yaml.safe_dump(value)
 
 
+@pytest.mark.parametrize("role", ROLES, ids=name_of)
+def test_every_role_has_a_specification(role: Path) -> None:
+    assert role in SPECIFIED
+
+
 @pytest.mark.parametrize("role", SPECIFIED, ids=name_of)
 def test_every_entry_point_is_described(role: Path) -> None:
     for name, entry in entry_points(role).items():
