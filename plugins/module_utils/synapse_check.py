@@ -142,6 +142,9 @@ def _words(output: str, names: dict[str, str], folder: str) -> str:
         output = output.replace(candidate, path)
     output = re.sub(r"input_value=.*", "input_value=...", output.replace(folder, "(a copy)"))
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    if any(line.startswith("Traceback ") for line in lines):
-        lines = lines[-1:]
+    named = [number for number, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    if named and any(
+        line.startswith("Traceback ") for line in lines
+    ):  # what was wrong, not where in the program
+        lines = lines[named[-1] :]
     return "\n".join(lines[-_LINES:]) or "(it said nothing)"

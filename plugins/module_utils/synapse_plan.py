@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from .synapse_files import HEADER, ConfigError, ConfigFile, Layout, keys_directory, merge, parse_file
@@ -233,16 +234,14 @@ def _unsafe(problem: str, path: str, steps: list[_Step]) -> ConfigError:
 
 
 def _drop_comment(text: str) -> str:
-    """The text without our comment, and the blank line we put before it, if nothing of ours follows it."""
+    """The text without our comment if nothing of ours follows it."""
     lines = text.splitlines(keepends=True)
-    kept: list[str] = []
-    for number, line in enumerate(lines):
-        following = lines[number + 1] if number + 1 < len(lines) else ""
-        if line.strip() != f"# {COMMENT}" or following.lstrip().startswith(tuple(f"{key}:" for key in KEYS)):
-            kept.append(line)
-        elif not following.strip() and kept and not kept[-1].strip():
-            kept.pop()
-    return "".join(kept)
+    ours = tuple(f"{key}:" for key in KEYS)
+    return "".join(
+        line
+        for line, following in zip_longest(lines, lines[1:], fillvalue="")
+        if line.strip() != f"# {COMMENT}" or following.lstrip().startswith(ours)
+    )
 
 
 def _holds_directory(layout: Layout, path: str) -> bool:

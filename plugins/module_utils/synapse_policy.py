@@ -322,15 +322,7 @@ def describe(before: Any, after: Any, name: str) -> Iterator[str]:
     if before is after or before == after:
         return
     if isinstance(before, list) or isinstance(after, list):
-        old = before if isinstance(before, list) else []
-        new = after if isinstance(after, list) else []
-        for item in old:
-            match = _entry(new, identity(item))
-            if match is MISSING:
-                yield f"{name}: removed {_short(item)}"
-            else:
-                yield from describe(item, match, f"{name}[{identity(item)[-1]}]")
-        yield from (f"{name}: added {_short(item)}" for item in new if _entry(old, identity(item)) is MISSING)
+        yield from _describe_list(before, after, name)
     elif isinstance(before, dict) or isinstance(after, dict):
         old_map = before if isinstance(before, dict) else {}
         new_map = after if isinstance(after, dict) else {}
@@ -338,6 +330,19 @@ def describe(before: Any, after: Any, name: str) -> Iterator[str]:
             yield from describe(old_map.get(key, MISSING), new_map.get(key, MISSING), f"{name}.{key}")
     else:
         yield f"{name}: {_short(before)} -> {_short(after)}"
+
+
+def _describe_list(before: Any, after: Any, name: str) -> Iterator[str]:
+    added = list(after) if isinstance(after, list) else []
+    for item in before if isinstance(before, list) else []:
+        alike = [other for other in added if identity(other) == identity(item)]
+        if not alike:
+            yield f"{name}: removed {_short(item)}"
+            continue
+        match = item if item in alike else alike[0]
+        added.remove(match)
+        yield from describe(item, match, f"{name}[{identity(item)[-1]}]")
+    yield from (f"{name}: added {_short(item)}" for item in added)
 
 
 def _short(value: Any) -> str:

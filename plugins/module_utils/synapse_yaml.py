@@ -323,7 +323,8 @@ def _append(editor: _Editor, new: dict[str, Any], comment: str) -> list[Edit]:
     before = text[:end]
     if before and not before.endswith("\n"):
         return [Edit(end, end, style.eol * 2 + style.eol.join(lines))]
-    gap = style.eol if before and not before.endswith(style.eol * 2) else ""
+    is_apart = before.endswith(style.eol * 2) or _keeps_blank_lines(text, document.root)
+    gap = style.eol if before and not is_apart else ""
     return [Edit(end, end, gap + "".join(line + style.eol for line in lines))]
 
 
@@ -336,10 +337,20 @@ def _end_of_document(text: str, root: yaml.MappingNode | None) -> int:
 
 def _content_end(node: yaml.Node) -> int:
     """The position after the last character of a value, without the comments and blank lines below it."""
+    return int(_last_leaf(node).end_mark.index)
+
+
+def _last_leaf(node: yaml.Node) -> yaml.Node:
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         node = last[1] if isinstance(node, yaml.MappingNode) else last
-    return int(node.end_mark.index)
+    return node
+
+
+def _keeps_blank_lines(text: str, root: yaml.MappingNode | None) -> bool:
+    """Whether the document ends in a block of text to which blank lines below it belong (|+ or >+)."""
+    start = _last_leaf(root).start_mark.index if root is not None else len(text)
+    return bool(re.compile(r"[|>]\d?\+").match(text, start))
 
 
 def _render_list(items: list[Any], style: Style, indent: int, inner: int = 2) -> list[str]:

@@ -127,6 +127,7 @@ def test_absent_after_an_edit_takes_out_only_ours(case: Case, tmp_path: Path) ->
     assert data_of(after) == data_of(before)
     for path in edited:
         assert after[path].endswith(b"# touched\n")
+        assert b"Element Call" not in after[path]
         if case.name not in SPELLED_ANEW:
             assert is_in_order(before[path].split(), after[path].split())
 

@@ -28,6 +28,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_state im
     StateDirectory,
     StateError,
 )
+from ansible_collections.matrixrtc.backend.plugins.modules import synapse_settings, well_known_client
 
 from tests.unit.synapse_cases.homeserver import BASE, VERSION, Accepting, synapse_python
 
@@ -122,6 +123,16 @@ def test_secrets_stay_private_on_disk(site: Site) -> None:
     kept = [path for path in site.state.rglob("*") if path.is_file()]
     assert any(SECRET in path.read_text() for path in kept)
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(("group", "mode"), [(0, 0o640), (54321, 0o644)])
+def test_our_own_file_can_be_read_by_synapse(site: Site, group: int, mode: int) -> None:
+    for path in (site.drop_in.parent, site.homeserver):
+        os.chown(path, 0, group)
+    site.run()
+    found = site.drop_in.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 0, mode)
 
 
 def test_fingerprint_follows_what_runs_and_nothing_else(site: Site) -> None:
@@ -271,6 +282,16 @@ def test_our_limit_can_be_lowered_again_but_never_below_the_operators(site: Site
     assert site.data()["rc_message"] == {"per_second": 0.3, "burst_count": 50}
 
 
+def test_every_byte_comes_back_after_several_changes_of_ours(site: Site) -> None:
+    spelled = HOMESERVER.replace("msc3881_enabled: true", "msc4222_enabled: No   # not yet")
+    site.homeserver.write_text(spelled)
+    site.run()
+    site.run(rc_message={"per_second": 5, "burst_count": 500})
+    site.run(url="https://new.lab.test/livekit/jwt")
+    site.run(present=False)
+    assert site.homeserver.read_text() == spelled
+
+
 def test_a_limit_the_operator_changed_since_is_the_operators(site: Site) -> None:
     site.run()
     site.homeserver.write_text(site.homeserver.read_text().replace("per_second: 0.5", "per_second: 0.9"))
@@ -386,9 +407,8 @@ def test_a_synapse_without_delayed_events_is_refused(site: Site) -> None:
 
 @pytest.fixture
 def real(site: Site) -> Site:
-    site.synapse = Synapse(
-        synapse_python(), "root" if os.geteuid() == 0 else os.environ["USER"], str(site.folder)
-    )
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    site.synapse = Synapse(synapse_python(), user, str(site.folder))
     (site.drop_in.parent / "server_name.yaml").write_text(BASE.replace("media_store_path: .\n", ""))
     return site
 
@@ -403,6 +423,15 @@ def test_real_synapse_accepts_without_any_trace(real: Site) -> None:
     real.confirm()
     assert not real.run().changed
     assert time.monotonic() - began < taken / 2, "Synapse is not asked when nothing changes"
+
+
+def test_real_synapse_finds_its_signing_key_beside_its_last_file(real: Site) -> None:
+    base = real.drop_in.parent / "server_name.yaml"
+    key = next(line for line in BASE.splitlines() if line.startswith("signing_key")).partition(": ")[2]
+    base.write_text("".join(line for line in BASE.splitlines(True) if not line.startswith("signing_key")))
+    (base.parent / "lab.test.signing.key").write_text(key + "\n")
+    assert real.run().changed
+    assert [path.name for path in real.folder.rglob("*.signing.key")] == ["lab.test.signing.key"]
 
 
 def test_real_synapse_refuses_and_nothing_is_written(real: Site) -> None:
@@ -446,6 +475,24 @@ def test_real_synapse_is_asked_as_its_user(real: Site, monkeypatch: pytest.Monke
     assert asked[0]["cwd"] == str(real.folder)
 
 
+def test_words_of_synapse_are_about_the_real_files_and_without_values(site: Site) -> None:
+    program = site.folder / "python"
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo 'Traceback (most recent call last):'\n"
+        "echo '  File \"a.py\", line 1'\n"
+        'echo "pydantic.ValidationError: 1 error in $4"\n'
+        f"echo \"  Input should be a string [type=string_type, input_value='{SECRET}', input_type=str]\"\n"
+        "exit 1\n"
+    )
+    program.chmod(0o755)
+    synapse = Synapse(str(program), pwd.getpwuid(os.geteuid()).pw_name, str(site.folder))
+    assert synapse.refusal(read_layout(site.config, str(site.folder), "").files) == (
+        f"pydantic.ValidationError: 1 error in {site.homeserver}\n"
+        "  Input should be a string [type=string_type, input_value=..."
+    )
+
+
 @pytest.mark.parametrize(
     ("synapse", "words"),
     [
@@ -456,3 +503,23 @@ def test_real_synapse_is_asked_as_its_user(real: Site, monkeypatch: pytest.Monke
 def test_a_synapse_that_cannot_be_asked(synapse: Synapse, words: str) -> None:
     with pytest.raises(SynapseError, match=words):
         synapse.version()
+
+
+# The module ------------------------------------------------------------------------------------------
+
+
+def documented(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a module's documentation in the form of an argument specification."""
+    facts = ("type", "elements", "required", "default", "choices")
+    return {
+        name: {
+            **{fact: option[fact] for fact in facts if fact in option},
+            **({"options": documented(option["suboptions"])} if "suboptions" in option else {}),
+        }
+        for name, option in options.items()
+    }
+
+
+@pytest.mark.parametrize("module", [synapse_settings, well_known_client])
+def test_documentation_says_what_the_module_takes(module: Any) -> None:
+    assert documented(yaml.safe_load(module.DOCUMENTATION)["options"]) == module.ARGUMENTS
