@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from .nft_ruleset import OUR_CHAIN, Chain, Ruleset, parse
 UNIT = "matrixrtc-firewall.service"
 UNIT_FOLDER = "/etc/systemd/system"
 LEGACY_TABLES = "/proc/net/ip_tables_names"
+UFW_CONFIG = "/etc/ufw/ufw.conf"
 HIGHEST_PORT = 65535
 NO_FIREWALL = (
     "No firewall is active on this host: neither firewalld nor ufw runs, and no input chain drops by "
@@ -148,12 +150,11 @@ class Outcome:
 
 
 def _ends(entry: str) -> tuple[int, int]:
-    first, _dash, last = entry.partition("-")
-    if not first.strip().isdigit() or not (last or first).strip().isdigit():
-        raise FirewallError(
-            f"'{entry}' is neither a port nor a range such as 7882-7885. Nothing was changed."
-        )
-    return int(first), int(last or first)
+    """The first and the last port of an entry. Raises FirewallError for what is none."""
+    match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", entry.strip())
+    if match is None:
+        raise FirewallError(f"'{entry}' is neither a port nor a range such as 7882-7885.")
+    return int(match[1]), int(match[2] or match[1])
 
 
 def normalized(entries: Iterable[str]) -> tuple[str, ...]:
@@ -203,9 +204,9 @@ def read_ruleset(host_run: Run) -> Ruleset:
         raise FirewallError(f"nft's answer cannot be understood: {error!r}.") from error
 
 
-def _is_ufw_active(host_run: Run, ufw_config: str) -> bool:
+def _is_ufw_active(host_run: Run) -> bool:
     """ufw says that it is active. Its program is slow, so it is asked only where its file says so too."""
-    lines = (read_text(ufw_config) or "").lower().replace('"', "").split()
+    lines = (read_text(UFW_CONFIG) or "").lower().replace('"', "").split()
     return "enabled=yes" in lines and "Status: active" in host_run(["ufw", "status"]).output
 
 
@@ -232,11 +233,11 @@ def _has_closed_iptables(host_run: Run) -> bool:
     )
 
 
-def active_tool(host_run: Run, ruleset: Ruleset, ufw_config: str = "/etc/ufw/ufw.conf") -> str:
+def active_tool(host_run: Run, ruleset: Ruleset) -> str:
     """Who filters what comes in: firewalld, ufw, iptables, nftables or none."""
     if host_run(["systemctl", "is-active", "--quiet", "firewalld"]).ok:
         return "firewalld"
-    if _is_ufw_active(host_run, ufw_config):
+    if _is_ufw_active(host_run):
         return "ufw"
     closed = ruleset.closed_inputs()
     if closed:

@@ -20,7 +20,7 @@ NOWHERE = ("192.0.2.1", 9)
 
 @dataclass(frozen=True)
 class Request:
-    """One question. `source` is the address to ask from ('' = the one that is asked), `timeout` in seconds."""
+    """One question. `source`: the address to ask from ('' = the asked one); `timeout` in seconds."""
 
     listen: Listen
     name: str
@@ -80,7 +80,7 @@ def _unverified() -> ssl.SSLContext:
 
 def _connected(request: Request) -> socket.socket:
     listen = request.listen
-    # Asking from the very address that is asked fails for one that is not this host's: no other host is ever asked.
+    # Asking from the asked address itself fails unless it is this host's: no other host is ever asked.
     source = (request.source or listen.target, 0)
     raw = socket.create_connection((listen.target, listen.port), request.timeout, source)
     try:

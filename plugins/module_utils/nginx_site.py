@@ -17,7 +17,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .files import atomic_write, diff_entry, read_bytes, read_text, remove_file
@@ -413,6 +413,9 @@ def apply(wish: Wish, host: Host | None = None) -> Outcome:
         return Outcome(warnings=[already_broken(before.fault)])
     if place is None:
         raise NginxSiteError(f"{already_broken(before.fault)} Nothing was changed.")
+    if not wish.server_name:  # whoever takes a site out need not know what it was called
+        names = [name for server in _own(before, place) for name in server.names]
+        wish = replace(wish, server_name=names[0] if names else wish.name)
     change = _prepared(wish, host, build, before, place)
     if change.found != change.wanted or interrupted is not None or change.old_revision != change.revision:
         return _carried_out(change)
