@@ -1,0 +1,321 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""Place a call between two users as Element Call does, judge every step of it, and break it off.
+
+One user takes the token of /sfu/get with the leave delegated, as Element Call does for its own SFU in
+compatibility mode, the other that of /get_token, as for somebody else's SFU; both land in one LiveKit room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from .call_figures import Figures, Media
+from .call_ice import survey
+from .call_media import KEY_LENGTH, ChildParticipant, Participant, Seat, trust
+from .call_membership import DELEGATED_DELAY
+from .call_room import Caller, CallRoom, both
+from .call_tokens import Ticket, Tickets, ask_all, own_member_id
+from .call_verdicts import (
+    ACCOUNTS,
+    IN_ORDER,
+    LEAVE,
+    accounts_verdict,
+    cleanup_verdict,
+    discovery_verdict,
+    leave_verdict,
+    media_verdicts,
+    membership_verdict,
+    room_verdict,
+)
+from .checks import FAIL, Check
+from .endpoint_site import FOCI, Site, discover, livekit_urls
+from .matrix_client import Account, MatrixClient, MatrixError
+
+TONES = (650.0, 1050.0)  # Hz; not harmonics of each other nor of mains hum
+POLL = 0.05  # seconds
+SURVEY_TIMEOUT = 4.0
+SETTLE = 1.5  # seconds until the token service has found a participant who was there before the delegation
+SPY = "somebody without the keys"
+DISCONNECT, KILL = "disconnect", "kill"
+
+
+class CallBrokenError(Exception):
+    """A step failed without which the next ones make no sense; `check` says how."""
+
+    def __init__(self, check: Check) -> None:
+        super().__init__(check.id)
+        self.check = check
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the call is to be, times in seconds. A membership may stay `leave_timeout` after the break."""
+
+    site: Site
+    tokens: tuple[str, str]
+    user_ids: tuple[str, ...] = ()
+    homeserver_url: str = ""
+    media_seconds: float = 3.0
+    timeout: float = 12.0
+    leave_timeout: float = 5.0
+    break_off: str = DISCONNECT
+    force_tcp: bool = False
+    prove_encryption: bool = True
+
+
+def make_seats(tickets: Sequence[Ticket], found: Tickets, force_tcp: bool) -> list[Seat]:
+    """Two seats with keys of their own and, from the third ticket, one who listens with wrong keys."""
+    keys = [os.urandom(KEY_LENGTH).hex() for _tone in TONES]
+    nonces = [int.from_bytes(os.urandom(2), "big") for _tone in TONES]
+    seats = []
+    for index, other in ((0, 1), (1, 0)):
+        seats.append(
+            Seat(
+                name=tickets[index].caller.account.user_id,
+                url=found.access[index].url,
+                jwt=found.access[index].jwt,
+                identity=tickets[index].identity,
+                key=keys[index],
+                nonce=nonces[index],
+                tone=TONES[index],
+                others=((tickets[other].identity, keys[other], nonces[other], TONES[other]),),
+                force_tcp=force_tcp,
+                start=found.started,
+            )
+        )
+    strangers = tuple(
+        (tickets[index].identity, os.urandom(KEY_LENGTH).hex(), nonces[index], TONES[index])
+        for index in (0, 1)
+    )
+    spy = Seat(
+        name=SPY,
+        url=found.access[2].url,
+        jwt=found.access[2].jwt,
+        identity=tickets[2].identity,
+        key=os.urandom(KEY_LENGTH).hex(),
+        nonce=0,
+        tone=0.0,
+        others=strangers,
+        publishes=False,
+        start=found.started,
+    )
+    return [*seats, spy]
+
+
+class Call:
+    """One call. `checks` grows as it proceeds; close() is always due."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.site = plan.site
+        self.checks: list[Check] = []
+        self.figures = Figures(break_off=plan.break_off)
+        self.base_url = plan.homeserver_url.rstrip("/")
+        self.room = CallRoom(())
+        self.well_known: list[str] = []
+        self.transport: dict[str, object] = {}
+        self.delay = 0
+
+    def step(self, work: Callable[[], Check]) -> None:
+        """Do one step and keep its outcome. Raises CallBrokenError when it failed."""
+        start = time.monotonic()
+        self.keep(work(), start)
+        if self.checks[-1].status == FAIL:
+            raise CallBrokenError(self.checks[-1])
+
+    def keep(self, check: Check, start: float) -> None:
+        """Add an outcome, with the time since its start."""
+        self.checks.append(replace(check, seconds=round(time.monotonic() - start, 3)))
+
+    def find_accounts(self) -> Check:
+        """Whose tokens these are, and where the homeserver is."""
+        discovery = discover(self.site)
+        self.base_url = self.base_url or discovery.base_url
+        announced = discovery.client[-1].document().get(FOCI)
+        self.well_known = livekit_urls(announced) if isinstance(announced, list) else []
+        if not self.base_url:
+            return ACCOUNTS.fail(
+                "no base_url",
+                "the client well-known does not say where the homeserver is",
+                "see the check well_known_client",
+            )
+        callers = [
+            Caller(MatrixClient(self.base_url, token, self.site.http), Account("", ""))
+            for token in self.plan.tokens
+        ]
+
+        def identify(caller: Caller) -> None:
+            caller.account = caller.client.whoami()
+
+        try:
+            both(identify, callers)
+        except MatrixError as error:
+            return ACCOUNTS.fail(
+                str(error),
+                "the homeserver does not take the access token of a probe user",
+                "put valid tokens into matrixrtc_probe_users",
+            )
+        self.room = CallRoom(callers)
+        self.figures.users = [caller.account.user_id for caller in callers]
+        return accounts_verdict(self.site, [caller.account for caller in callers], self.plan.user_ids)
+
+    def find_transport(self) -> Check:
+        """The homeserver's endpoint and the well-known must say the same to both users."""
+        try:
+            lists = both(lambda caller: caller.client.transports(), self.room.callers)
+        except MatrixError as error:
+            return discovery_verdict(self.site, [], self.well_known, error)
+        self.transport = dict(next((entry for entry in lists[0] if entry.get("type") == "livekit"), {}))
+        return discovery_verdict(self.site, lists, self.well_known, None)
+
+    def open_room(self) -> Check:
+        """Make the room and have everybody in it."""
+        try:
+            self.room.open()
+        except MatrixError as error:
+            return room_verdict(self.room.room_id, error)
+        self.figures.room_id = self.room.room_id
+        return room_verdict(self.room.room_id, None)
+
+    def enter(self) -> Check:
+        """Schedule both leaves if the homeserver can, then write both memberships."""
+        callers = self.room.callers
+        try:
+            self.delay = min(DELEGATED_DELAY, callers[0].client.longest_delay())
+            if self.delay:
+                both(lambda caller: self.room.schedule_leave(caller, self.delay), callers)
+            both(lambda caller: self.room.enter(caller, self.transport), callers)
+        except MatrixError as error:
+            return membership_verdict(self.delay, error)
+        return membership_verdict(self.delay, None)
+
+    def delegation(self, caller: Caller) -> dict[str, object]:
+        """The fields with which a client hands its leave to the token service."""
+        if not caller.delay_id:
+            return {}
+        return {"delay_id": caller.delay_id, "delay_timeout": self.delay, "delay_cs_api_url": self.base_url}
+
+    def take_tokens(self) -> list[Seat]:
+        """Ask both endpoints for both users. The second one hands over its leave, but not before TCP."""
+        first, second = self.room.callers
+        delay = {} if self.plan.force_tcp else self.delegation(second)
+        tickets = (
+            Ticket(first, own_member_id(first)),
+            Ticket(second, delay=delay),
+            Ticket(first, own_member_id(first) + "#probe"),
+            Ticket(first),
+            Ticket(second, own_member_id(second)),
+        )
+        found = ask_all(self.site, self.room.room_id, self.room.callers, tickets)
+        self.figures.time_to_token = round(found.seconds, 3)
+        self.keep(found.check, found.started)
+        if found.check.status == FAIL:
+            raise CallBrokenError(found.check)
+        return make_seats(tickets, found, self.plan.force_tcp)
+
+    async def hold(self, seats: Sequence[Seat]) -> None:
+        """The media part: both talk, the address check runs beside them, the second one breaks off."""
+        first = Participant(seats[0])
+        second = ChildParticipant(seats[1]) if self.plan.break_off == KILL else Participant(seats[1])
+        spy = Participant(seats[2]) if self.plan.prove_encryption else None
+        media = Media()
+        plan = self.plan
+        talk = asyncio.gather(*[one.run(plan.media_seconds, plan.timeout) for one in (first, second)])
+        try:
+            # The address check has the spy's identity, and an identity can be in a room only once.
+            media.survey = await asyncio.to_thread(
+                survey, self.site.http, seats[2].url, seats[2].jwt, SURVEY_TIMEOUT
+            )
+            media.spy = await spy.run(0, plan.timeout) if spy else None
+            media.reports = list(await talk)
+            if spy and not spy.report.error:
+                await spy.measure()
+            self.figures.take(media)
+            self.checks += media_verdicts(
+                self.site, media, plan.media_seconds, plan.force_tcp, plan.prove_encryption
+            )
+            await self.break_off(second, media)
+        finally:
+            talk.cancel()
+            leaving = [one.leave() for one in (first, second, spy) if one]
+            # Whoever could not leave in an orderly way is gone with this process.
+            await asyncio.gather(*leaving, return_exceptions=True)
+
+    async def break_off(self, participant: Participant | ChildParticipant, media: Media) -> None:
+        """The second caller vanishes without a word to the homeserver; how long does its membership stay?"""
+        first, second = self.room.callers
+        if any(report.error for report in media.reports):
+            self.checks.append(LEAVE.skip("not tried, because there was no call"))
+            return
+        if not second.delay_id:
+            self.checks.append(LEAVE.skip("not tried, because the homeserver has no delayed events"))
+            return
+        start = time.monotonic()
+        try:
+            if self.plan.force_tcp:
+                await asyncio.to_thread(self.delegate_late, second)
+            early = not await asyncio.to_thread(self.room.sees_member, first, second)
+            broken = time.monotonic()
+            await participant.leave()
+            stayed = await asyncio.to_thread(self.wait_for_leave, broken)
+        except MatrixError as error:
+            self.keep(
+                LEAVE.fail(str(error), "the homeserver does not answer any more", "see that Synapse runs"),
+                start,
+            )
+            return
+        self.figures.membership_stayed = round(stayed, 3)
+        self.keep(leave_verdict(early, stayed, self.plan.leave_timeout, self.plan.break_off == KILL), start)
+
+    def delegate_late(self, caller: Caller) -> None:
+        """Hand the leave over while already connected.
+
+        A change to TCP looks like a leave to the token service, so this has to wait for it. The newest
+        request for an identity counts.
+        """
+        ask_all(self.site, self.room.room_id, [caller], [Ticket(caller, delay=self.delegation(caller))])
+        time.sleep(SETTLE)
+
+    def wait_for_leave(self, start: float) -> float:
+        """Seconds until the first caller sees the second one gone, or until the time is over."""
+        first, second = self.room.callers
+        while self.room.sees_member(first, second) and time.monotonic() - start < self.plan.leave_timeout:
+            time.sleep(POLL)
+        return time.monotonic() - start
+
+    def close(self) -> None:
+        """Leave nothing behind on the homeserver."""
+        if self.room.room_id:
+            start = time.monotonic()
+            self.room.close()
+            self.keep(cleanup_verdict(self.room.leftovers), start)
+
+
+def place_call(plan: Plan) -> tuple[list[Check], Figures]:
+    """Place the call. Every check of IN_ORDER comes back, skipped ones with the reason."""
+    trust(plan.site.http.ca_file)
+    call = Call(plan)
+    start = time.monotonic()
+    broken = ""
+    try:
+        for work in (call.find_accounts, call.find_transport, call.open_room, call.enter):
+            call.step(work)
+        asyncio.run(call.hold(call.take_tokens()))
+    except CallBrokenError as end:
+        broken = end.check.id
+    finally:
+        call.close()
+    call.figures.seconds = round(time.monotonic() - start, 3)
+    return in_order(call.checks, broken), call.figures
+
+
+def in_order(checks: Sequence[Check], broken: str) -> list[Check]:
+    """All checks in their order; what was not reached is skipped and points to what broke the call."""
+    done = {check.id: check for check in checks}
+    why = f"not tried, because {broken} failed" if broken else "not tried"
+    return [done.get(outline.id) or outline.skip(why) for outline in IN_ORDER]

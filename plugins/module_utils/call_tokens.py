@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The token requests of a call: both users ask both endpoints, as clients do for own and for foreign SFUs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from .call_room import Caller, both
+from .call_token import legacy_identity, livekit_room, member_identity
+from .checks import FAIL, Check, Outline
+from .endpoint_site import Site
+from .endpoint_token import Access, access_of, legacy_request, member_request, token_check
+from .matrix_client import MatrixError
+
+TOKENS = Outline("call_tokens", "Tokens from both endpoints", "for both users from /sfu/get and /get_token")
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One request: of /get_token for a member, or of /sfu/get when `member_id` is ''.
+
+    `delay` are the fields with which a client hands its leave to the token service.
+    """
+
+    caller: Caller
+    member_id: str = ""
+    delay: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Who the token's owner is to the SFU."""
+        account = self.caller.account
+        if not self.member_id:
+            return legacy_identity(account.user_id, account.device_id)
+        return member_identity(account.user_id, account.device_id, self.member_id)
+
+
+@dataclass(frozen=True)
+class Tickets:
+    """The tokens in the order of their requests, all of them `seconds` after `started` (time.monotonic())."""
+
+    check: Check
+    access: tuple[Access, ...]
+    started: float
+    seconds: float
+
+
+def own_member_id(caller: Caller) -> str:
+    """The member id that Element Call uses in compatibility mode."""
+    return legacy_identity(caller.account.user_id, caller.account.device_id)
+
+
+def ask(site: Site, room_id: str, openid: dict[str, object], ticket: Ticket) -> tuple[Check, Access]:
+    """Make one request and judge what comes."""
+    account = ticket.caller.account
+    if ticket.member_id:
+        answer = member_request(site, openid, room_id, account, ticket.member_id)
+    else:
+        answer = legacy_request(site, openid, room_id, account, ticket.delay)
+    return token_check(answer, site, livekit_room(room_id), ticket.identity, TOKENS), access_of(answer)
+
+
+def ask_all(site: Site, room_id: str, callers: Sequence[Caller], tickets: Sequence[Ticket]) -> Tickets:
+    """Get an OpenID token for every caller, then all LiveKit tokens at once."""
+    start = time.monotonic()
+    openids: dict[str, dict[str, object]] = {}
+
+    def identify(caller: Caller) -> None:
+        openids[caller.key] = caller.client.openid_token(caller.account.user_id)
+
+    try:
+        both(identify, callers)
+    except MatrixError as error:
+        refusal = TOKENS.fail(str(error), "the homeserver gives out no OpenID token", "see that Synapse runs")
+        return Tickets(refusal, (), start, time.monotonic() - start)
+    with ThreadPoolExecutor(max_workers=len(tickets)) as pool:
+        done = list(pool.map(lambda one: ask(site, room_id, openids[one.caller.key], one), tickets))
+    failed = next((check for check, _access in done if check.status == FAIL), None)
+    check = failed or TOKENS.ok(f"{len(done)} tokens, each to {done[0][0].seen}")
+    return Tickets(check, tuple(access for _check, access in done), start, time.monotonic() - start)

@@ -1,0 +1,347 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the steps of a call mean: as it should be or not, the likely cause, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .call_figures import Media
+from .call_ice import answering
+from .call_media import FRAMES_PER_SECOND, Report
+from .call_tokens import TOKENS
+from .checks import FAIL, Check, Outline
+from .endpoint_discovery import ANNOUNCED, transports_missing, transports_problem
+from .endpoint_media import address_problem, reach_check, silence, stun_check
+from .endpoint_service import websocket_check
+from .endpoint_site import NO_MEDIA, NO_SFU, NO_TRANSPORT, Site, livekit_urls
+from .matrix_client import Account, MatrixError
+
+ACCOUNTS = Outline("call_accounts", "Two users for the call", "two devices of users of this server")
+DISCOVERY = Outline(
+    "call_discovery", "Where users are sent", "the same URL from the homeserver and the client well-known"
+)
+ROOM = Outline("call_room", "Throw-away room", "both users in a new room")
+MEMBERSHIP = Outline("call_membership", "Call memberships", "leaves scheduled, memberships written")
+CONNECTED = Outline("call_connected", "Connections to the SFU", "both users connected")
+VIDEO = Outline("call_video", "Picture", "each user recognises the other's picture")
+AUDIO = Outline("call_audio", "Sound", "each user hears the other's tone")
+ENCRYPTION = Outline(
+    "call_encryption",
+    "End-to-end encryption",
+    "somebody with other keys gets packets, but no picture and no sound",
+)
+PATH = Outline(
+    "call_path", "Way of the media", "an address that the SFU advertises and that answers strangers"
+)
+LEAVE = Outline("call_leave", "Leave after a break", "the membership is gone soon after the user vanished")
+CLEANUP = Outline("call_cleanup", "Clean-up", "nothing left on the homeserver")
+IN_ORDER = (
+    ACCOUNTS,
+    DISCOVERY,
+    ROOM,
+    MEMBERSHIP,
+    TOKENS,
+    CONNECTED,
+    VIDEO,
+    AUDIO,
+    ENCRYPTION,
+    PATH,
+    LEAVE,
+    CLEANUP,
+)
+
+MUCH_LOSS = 0.05
+FEW_FRAMES = 0.5  # of those that were sent
+LEAST_TONE = 0.4  # seconds
+
+
+def accounts_verdict(site: Site, accounts: Sequence[Account], user_ids: Sequence[str]) -> Check:
+    """Two devices of this site's server, and of those users that were named, '' for anybody."""
+    seen = ", ".join(f"{account.user_id} ({account.device_id or 'no device'})" for account in accounts)
+    mixed = [
+        user_id
+        for user_id in user_ids
+        if user_id and user_id not in [account.user_id for account in accounts]
+    ]
+    if mixed:
+        return ACCOUNTS.fail(
+            seen,
+            f"no token is that of {', '.join(mixed)}",
+            "correct user_id or access_token in matrixrtc_probe_users",
+        )
+    strangers = [account.user_id for account in accounts if account.server_name != site.server_name]
+    if strangers:
+        return ACCOUNTS.fail(
+            seen,
+            f"{', '.join(strangers)} is not a user of {site.server_name}",
+            "use tokens of two users of this server in matrixrtc_probe_users",
+        )
+    if any(not account.device_id for account in accounts):
+        return ACCOUNTS.fail(
+            seen,
+            "a token without a device cannot take part in calls",
+            "use tokens from a login, not from an admin API or an application service",
+        )
+    if len({(account.user_id, account.device_id) for account in accounts}) < len(accounts):
+        return ACCOUNTS.fail(
+            seen,
+            "both tokens are of one device, which can be in a call once only",
+            "use tokens of two users, or of two logins",
+        )
+    return ACCOUNTS.ok(seen)
+
+
+def discovery_verdict(
+    site: Site, lists: Sequence[Sequence[object]], well_known: Sequence[str], error: MatrixError | None
+) -> Check:
+    """The homeserver tells both users of the token service that was deployed, and so does the well-known."""
+    if error is not None:
+        found = transports_missing(error.response, ANNOUNCED)
+        cause = found.cause if found else "the homeserver refuses to name its transports"
+        return DISCOVERY.fail(str(error), cause, found.fix if found else "see that Synapse runs")
+    told = [", ".join(livekit_urls(entries)) or "nothing" for entries in lists]
+    elsewhere = ", ".join(well_known) or "nothing"
+    seen = f"homeserver {' and '.join(sorted(set(told)))}, well-known {elsewhere}"
+    if len(set(told)) > 1:
+        return DISCOVERY.fail(
+            seen, "a homeserver worker runs on other settings", "restart all workers of Synapse"
+        )
+    problem = transports_problem(site, lists[0])
+    if problem:
+        return DISCOVERY.fail(seen, *problem)
+    fix = f"announce {site.service_url} in the client well-known too (role well_known)"
+    if not well_known:
+        return DISCOVERY.warn(seen, f"older clients read only the client well-known. {NO_TRANSPORT}", fix)
+    if well_known[0] != site.service_url:
+        cause = (
+            "the two announcements differ: users of old and of new clients meet on different SFUs, or nowhere"
+        )
+        return DISCOVERY.fail(seen, cause, fix)
+    return DISCOVERY.ok(site.service_url)
+
+
+def room_verdict(room_id: str, error: MatrixError | None) -> Check:
+    """The room is there."""
+    if error is None:
+        return ROOM.ok(room_id)
+    return ROOM.fail(
+        str(error),
+        "the homeserver does not let the probe users make or join a room",
+        "use accounts that may create rooms; wait if a rate limit is named",
+    )
+
+
+def membership_verdict(delay: int, error: MatrixError | None) -> Check:
+    """The memberships are written, with a way to end them."""
+    if error is not None:
+        return MEMBERSHIP.fail(
+            str(error),
+            "the homeserver refuses the membership or its delayed leave. Element Call then says "
+            '"Connection lost" within seconds',
+            "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
+        )
+    if not delay:
+        return MEMBERSHIP.warn(
+            "no delayed events",
+            "max_event_delay_duration is not set in Synapse: whoever crashes stays in the call",
+            "set it to 24h (role synapse_config) and restart Synapse",
+        )
+    return MEMBERSHIP.ok(f"leaves scheduled {delay // 1000} s ahead")
+
+
+def media_verdicts(
+    site: Site, media: Media, seconds: float, force_tcp: bool, prove_encryption: bool
+) -> list[Check]:
+    """Everything about the media part."""
+    protocol = "tcp" if force_tcp else "udp"
+    connected = connected_verdict(site, media, protocol)
+    if connected.status == FAIL:
+        why = f"not tried, because {CONNECTED.id} failed"
+        return [connected, *[outline.skip(why) for outline in (VIDEO, AUDIO, ENCRYPTION, PATH)]]
+    return [
+        connected,
+        took(video_verdict(media.reports, seconds), [report.first_frame for report in media.reports]),
+        took(audio_verdict(media.reports), [report.first_tone for report in media.reports]),
+        encryption_verdict(media.reports, media.spy, prove_encryption),
+        path_verdict(site, media, protocol),
+    ]
+
+
+def took(check: Check, times: Sequence[float]) -> Check:
+    """A check with the time until both had something."""
+    return replace(check, seconds=round(max(times), 3))
+
+
+def connected_verdict(site: Site, media: Media, protocol: str) -> Check:
+    """Both users are in the SFU's room; if not, the address check tells why."""
+    reports = media.reports
+    broken = [report for report in reports if report.error]
+    if not broken:
+        latest = max(report.connected for report in reports)
+        return took(CONNECTED.ok(f"after {latest:.2f} s"), [latest])
+    seen = "; ".join(f"{report.name}: {report.error}" for report in broken)
+    if media.survey.error:
+        upgrade = websocket_check(site)
+        if upgrade.status == FAIL:
+            return CONNECTED.fail(f"{seen}; {media.survey.error}", upgrade.cause, upgrade.fix)
+        cause = f"the SFU does not let users with a valid token in. {NO_SFU}"
+        return CONNECTED.fail(f"{seen}; {media.survey.error}", cause, "journalctl -u livekit -n 50")
+    problem = address_problem(media.survey.heard, site.media_addresses)
+    if problem:
+        return CONNECTED.fail(seen, *problem)
+    if not answering(media.survey.reaches, protocol):
+        return CONNECTED.fail(seen, *silence(site, media.survey.reaches, protocol))
+    return CONNECTED.fail(
+        seen,
+        f"the SFU answers strangers, but no media connection came about. {NO_MEDIA}",
+        "journalctl -u livekit -n 50; look for a filter that lets only small packets pass",
+    )
+
+
+def video_verdict(reports: Sequence[Report], seconds: float) -> Check:
+    """Each one recognised the other's picture often enough."""
+    seen = "; ".join(
+        f"{report.name} recognised {report.frames} of {report.frames + report.missed + report.strange}"
+        f" frames, first after {report.first_frame:.2f} s"
+        for report in reports
+    )
+    if any(report.frames == 0 and report.video.packets == 0 for report in reports):
+        return VIDEO.fail(
+            seen,
+            f"no packet of the picture arrived at one of them. {NO_MEDIA}",
+            "see the check call_path; journalctl -u livekit -n 50",
+        )
+    if any(report.frames == 0 for report in reports):
+        return VIDEO.fail(
+            seen,
+            "packets arrived, but not the picture that was sent: they are damaged or cannot be decrypted",
+            "look for a middlebox that changes UDP payload, and for a modified SFU",
+        )
+    wanted = seconds * FRAMES_PER_SECOND * FEW_FRAMES
+    loss = max(report.video.loss for report in reports)
+    if any(report.frames < wanted for report in reports) or loss > MUCH_LOSS:
+        return VIDEO.warn(
+            f"{seen}; loss {loss:.1%}",
+            "frames are lost or late: a busy host, or a bad network between probe and SFU",
+            "repeat the check from elsewhere; raise net.core.rmem_max on the RTC host",
+        )
+    return VIDEO.ok(f"{seen}; loss {loss:.1%}")
+
+
+def audio_verdict(reports: Sequence[Report]) -> Check:
+    """Each one heard the other's tone, and little else."""
+    seen = "; ".join(f"{report.name} heard the tone for {report.tone_seconds:.1f} s" for report in reports)
+    if any(report.tone_seconds < LEAST_TONE for report in reports):
+        other = any(report.other_sound_seconds for report in reports)
+        return AUDIO.fail(
+            seen,
+            "sound arrived, but not the tone that was sent" if other else f"no sound arrived. {NO_MEDIA}",
+            "see the check call_path; journalctl -u livekit -n 50",
+        )
+    return AUDIO.ok(seen)
+
+
+def encryption_verdict(reports: Sequence[Report], spy: Report | None, wanted: bool) -> Check:
+    """Media was encrypted end to end: flagged so by the senders, and useless without the keys."""
+    plain = [report.name for report in reports if report.plain_tracks or not report.encrypted_tracks]
+    if plain:
+        return ENCRYPTION.fail(
+            f"{', '.join(plain)} received media that is not marked as encrypted",
+            "the SDK sent without encryption",
+            "use the version of the LiveKit SDK that the documentation names",
+        )
+    if not wanted:
+        return ENCRYPTION.ok("marked as encrypted by both senders; not tried without the keys")
+    if spy is None or spy.error or not spy.video.packets:
+        return ENCRYPTION.warn(
+            "marked as encrypted, but somebody without the keys could not listen in",
+            (spy.error if spy else "") or "no packets reached the one without the keys",
+            "repeat the check",
+        )
+    seen = (
+        f"{spy.video.packets + spy.audio.packets} packets, {spy.frames} frames and {spy.tone_seconds:.1f} s"
+        " of sound without the keys"
+    )
+    if spy.frames or spy.tone_seconds:
+        return ENCRYPTION.fail(
+            seen,
+            "media can be read without the keys: it is not encrypted end to end",
+            "report this: the SDK or the SFU is not what it claims to be",
+        )
+    return ENCRYPTION.ok(seen)
+
+
+def path_verdict(site: Site, media: Media, protocol: str) -> Check:
+    """The media went to an address that the SFU itself named, one that also answers whoever speaks first."""
+    paths = [path for report in media.reports for path in report.paths]
+    seen = ", ".join(sorted({path.remote for path in paths})) or "no selected pair"
+    if not all(report.paths for report in media.reports):
+        return PATH.fail(
+            seen, "the statistics name no selected candidate pair", "use the SDK that the documentation names"
+        )
+    if media.survey.error:
+        return PATH.warn(
+            seen,
+            f"the SFU's own list of addresses could not be read: {media.survey.error}",
+            "repeat the check",
+        )
+    problem = address_problem(media.survey.heard, site.media_addresses)
+    if problem:
+        return PATH.fail(seen, *problem)
+    closed = reach_check(site, media.survey, protocol)
+    if closed.status == FAIL:
+        return PATH.fail(f"{seen}; {closed.seen}", closed.cause, closed.fix)
+    stun = stun_check(site, media.survey.heard)
+    if stun.status == FAIL:
+        return PATH.fail(f"{seen}; STUN {stun.seen}", stun.cause, stun.fix)
+    if any(path.protocol != protocol for path in paths):
+        ports = f"UDP {site.udp_ports}" if protocol == "udp" else f"TCP {site.tcp_port}"
+        return PATH.fail(
+            seen,
+            f"the media does not go over {protocol.upper()}: {ports} is closed between probe and SFU, or lets"
+            " nothing but the first packets pass",
+            f"open {ports} on the way",
+        )
+    advertised = {candidate.address for candidate in media.survey.heard.candidates}
+    if any(path.remote_kind == "prflx" or path.remote_address not in advertised for path in paths):
+        return PATH.warn(
+            f"{seen}; advertised {', '.join(str(candidate) for candidate in media.survey.heard.candidates)}",
+            "the advertised addresses answer, but the SFU's packets come from another one: it sends through"
+            " an address translation, such as that of a container network",
+            "let LiveKit use the host's network",
+        )
+    return PATH.ok(f"{seen}; answers strangers too")
+
+
+def leave_verdict(early: bool, stayed: float, limit: float, killed: bool) -> Check:
+    """The token service noticed the break and sent the leave."""
+    if early:
+        return LEAVE.fail(
+            "the membership was gone while the call was still on",
+            "the leave was sent too early: the token service lost "
+            "sight of a living participant, or cannot restart the delayed event",
+            "journalctl -u lk-jwt-service; see the check host_delayed_leave",
+        )
+    if stayed < limit:
+        return LEAVE.ok(f"gone {stayed:.1f} s after the user {'was killed' if killed else 'vanished'}")
+    return LEAVE.fail(
+        f"still there after {stayed:.0f} s",
+        "the token service was not told that the user left: LiveKit sends no webhook, sends it elsewhere, or"
+        " signs it with another key (then it is ignored without a word); or the token service cannot reach"
+        " the homeserver. Nothing shows in a call, but whoever crashes stays in it for up to an hour",
+        "run site.yml, which writes LiveKit's webhook; see the checks host_livekit_settings, host_credentials"
+        " and host_delayed_leave; journalctl -u livekit | grep webhook",
+    )
+
+
+def cleanup_verdict(leftovers: Sequence[str]) -> Check:
+    """Nothing stays on the homeserver."""
+    if not leftovers:
+        return CLEANUP.ok("nothing left")
+    return CLEANUP.warn(
+        "; ".join(leftovers),
+        "the homeserver did not take everything back",
+        "leave the room by hand with the probe users",
+    )

@@ -1,0 +1,97 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a probe says about one thing: as it should be or not, and then why that is and what to do about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+
+OK = "ok"
+FAIL = "fail"
+WARN = "warn"
+SKIP = "skip"
+STATUSES = (OK, FAIL, WARN, SKIP)
+WORKERS = 16  # checks wait for the network nearly all the time
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check. `cause` and `fix` are filled for everything that is not as it should be."""
+
+    id: str
+    title: str
+    status: str
+    expected: str = ""
+    seen: str = ""
+    cause: str = ""
+    fix: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A check before it is made: what it is called and what is expected."""
+
+    id: str
+    title: str
+    expected: str
+
+    def ok(self, seen: str) -> Check:
+        """It is as it should be."""
+        return Check(self.id, self.title, OK, self.expected, seen)
+
+    def fail(self, seen: str, cause: str, fix: str) -> Check:
+        """Calls do not work, or not for everybody, as long as this is so."""
+        return Check(self.id, self.title, FAIL, self.expected, seen, cause, fix)
+
+    def warn(self, seen: str, cause: str, fix: str) -> Check:
+        """Calls work, but something is going to trouble somebody."""
+        return Check(self.id, self.title, WARN, self.expected, seen, cause, fix)
+
+    def skip(self, why: str) -> Check:
+        """It could not be tried, and says why not."""
+        return Check(self.id, self.title, SKIP, self.expected, why)
+
+
+Job = Callable[[], Sequence[Check]]
+
+
+def timed(job: Job) -> list[Check]:
+    """Run a job; the checks that took no time of their own get the job's, divided by their number."""
+    start = time.monotonic()
+    done = list(job())
+    share = (time.monotonic() - start) / max(1, len(done))
+    return [check if check.seconds else replace(check, seconds=round(share, 3)) for check in done]
+
+
+def run_jobs(jobs: Iterable[Job]) -> list[Check]:
+    """Run all jobs at once in threads; their checks come back in the order of the jobs."""
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        return [check for done in pool.map(timed, jobs) for check in done]
+
+
+def in_turn(steps: Sequence[tuple[Outline, Callable[[], Check]]]) -> list[Check]:
+    """Steps that build on each other: after one that fails, the rest are skipped and point to it."""
+    done: list[Check] = []
+    broken = ""
+    for outline, step in steps:
+        if broken:
+            done.append(outline.skip(f"not tried, because {broken} failed"))
+            continue
+        check = timed(lambda step=step: [step()])[0]  # type: ignore[misc]
+        done.append(check)
+        broken = check.id if check.status == FAIL else ""
+    return done
+
+
+def as_dicts(checks: Iterable[Check]) -> list[dict[str, object]]:
+    """The form in which modules return checks."""
+    return [asdict(check) for check in checks]
+
+
+def failed_ids(checks: Iterable[Check]) -> list[str]:
+    """The ids of the checks that failed."""
+    return [check.id for check in checks if check.status == FAIL]

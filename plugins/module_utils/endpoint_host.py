@@ -1,0 +1,364 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checks on the RTC host itself: what outsiders cannot see, and what tells one cause from another."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from .checks import Check, Outline, run_jobs
+from .endpoint_discovery import userinfo_check
+from .endpoint_livekit import flat_settings, is_false, key_pairs, list_at
+from .endpoint_nftables import DROP, UNKNOWN, Packet, judge, read_ruleset
+from .endpoint_service import ADMIN_PATH, GATEWAY
+from .endpoint_site import NO_ACCESS, NO_SFU, START_LIVEKIT, START_SERVICE, Site, discover, no_connection
+from .inputs_values import port_range
+from .matrix_client import DELAYED
+from .sockets import Listener, listeners
+
+COMMAND_TIMEOUT = 10.0
+LIVEKIT_SETTINGS = "livekit/livekit.yaml"
+LIVEKIT_KEYS = "livekit/keys.yaml"
+SERVICE_KEY = "lk-jwt-service/key"
+SERVICE_SECRET = "lk-jwt-service/secret"  # noqa: S105 a file name
+SERVICE_HOSTS = "lk-jwt-service/hosts"
+
+UNITS = Outline("host_services", "Services on the RTC host", "livekit and lk-jwt-service active")
+SOCKETS = Outline(
+    "host_sockets", "Listening sockets", "internal ports on loopback only, media ports for everybody"
+)
+SETTINGS = Outline(
+    "host_livekit_settings", "LiveKit's settings", "room.auto_create false, webhook to the token service"
+)
+PAIR = Outline("host_credentials", "API key and secret", "the same pair for LiveKit and the token service")
+SFU_ROUTE = Outline(
+    "host_sfu_route", "SFU as the token service reaches it", "401 from the public URL, admin API included"
+)
+USERINFO = Outline("host_openid_userinfo", "OpenID check from the RTC host", "401 for a made-up token")
+LEAVE = Outline(
+    "host_delayed_leave", "Leaves sent by the token service", "404 M_NOT_FOUND for a made-up delay id"
+)
+FIREWALL = Outline(
+    "host_firewall",
+    "Packet filter on the RTC host",
+    "new packets to 443, the TCP and the UDP media ports pass",
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where things are on the RTC host."""
+
+    config_dir: str = "/etc/matrixrtc"
+    units: tuple[str, ...] = ("livekit", "lk-jwt-service")
+    process_folder: str = "/proc"
+
+    def read(self, name: str) -> str:
+        """A file below the configuration folder. Raises OSError."""
+        with open(os.path.join(self.config_dir, name), encoding="utf-8") as source:
+            return source.read()
+
+
+def run_command(arguments: Sequence[str]) -> tuple[int, str]:
+    """Exit status and output of a command; status 127 when there is no such program."""
+    program = shutil.which(arguments[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if program is None:
+        return 127, ""
+    done = subprocess.run(
+        [program, *arguments[1:]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=COMMAND_TIMEOUT,
+        check=False,
+        env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin"},
+    )
+    return done.returncode, done.stdout
+
+
+def units_check(host: Host) -> Check:
+    """Both services run."""
+    status, output = run_command(["systemctl", "is-active", *[f"{unit}.service" for unit in host.units]])
+    if status == 127:
+        return UNITS.skip("no systemctl on this host")
+    states = dict(zip(host.units, output.split()))  # noqa: B905 Python 3.9 has no strict=
+    stopped = [unit for unit in host.units if states.get(unit) != "active"]
+    seen = ", ".join(f"{unit} {states.get(unit, 'unknown')}" for unit in host.units)
+    if not stopped:
+        return UNITS.ok(seen)
+    return UNITS.fail(
+        seen,
+        f"{' and '.join(stopped)} not running: stopped by hand, or it ends at start. {NO_ACCESS}",
+        START_LIVEKIT if stopped[0] == host.units[0] else START_SERVICE,
+    )
+
+
+def is_loopback(listener: Listener) -> bool:
+    """The socket is for this host only."""
+    return ip_address(listener.address).is_loopback
+
+
+def opens_on_demand(host: Host) -> bool:
+    """LiveKit opens the UDP ports of a range for each participant, those of udp_port at its start."""
+    try:
+        return flat_settings(host.read(LIVEKIT_SETTINGS)).get("rtc.port_range_start", "0") != "0"
+    except OSError:  # the check host_livekit_settings says so
+        return False
+
+
+def sockets_check(site: Site, host: Host) -> Check:
+    """Every port is open, and only for those whom it is for."""
+    found = list(listeners(host.process_folder))
+    udp = port_range(site.udp_ports)
+    inner = {port: tcp_listeners(found, port) for port in (site.sfu_port, site.token_service_port)}
+    outer = {f"TCP {site.tcp_port}": tcp_listeners(found, site.tcp_port)} if site.tcp_port else {}
+    media = [one for one in found if one.protocol == "udp" and udp.first <= one.port <= udp.last]
+    if media or not opens_on_demand(host):
+        outer[f"UDP {udp}"] = media
+    missing = [f"TCP {port}" for port, held in inner.items() if not held]
+    missing += [name for name, held in outer.items() if not held]
+    public = [f"TCP {port}" for port, held in inner.items() if not all(map(is_loopback, held))]
+    hidden = [name for name, held in outer.items() if held and all(map(is_loopback, held))]
+    seen = [f"nothing listens on {name}" for name in missing]
+    seen += [f"{name} listens on every address" for name in public]
+    seen += [f"{name} on loopback only" for name in hidden]
+    if not seen:
+        opened = ", ".join(sorted({str(one.port) for one in media})) or "on demand"
+        return SOCKETS.ok(f"TCP {' and '.join(map(str, inner))} on loopback, {', '.join(outer)}: {opened}")
+    return SOCKETS.fail("; ".join(seen), *sockets_cause(site, missing, public))
+
+
+def tcp_listeners(found: Sequence[Listener], port: int) -> list[Listener]:
+    """Who listens on a TCP port."""
+    return [listener for listener in found if listener.protocol == "tcp" and listener.port == port]
+
+
+def sockets_cause(site: Site, missing: Sequence[str], public: Sequence[str]) -> tuple[str, str]:
+    """Cause and fix of missing or misplaced sockets."""
+    if f"TCP {site.sfu_port}" in missing:
+        return f"LiveKit is not running, or was started with other ports. {NO_ACCESS}", START_LIVEKIT
+    if f"TCP {site.token_service_port}" in missing:
+        cause = f"the token service is not running, or was started with another port. {NO_ACCESS}"
+        return cause, START_SERVICE
+    fix = "run site.yml, which writes the ports and addresses into both configurations"
+    if public:
+        return (
+            f"{' and '.join(public)} should be on 127.0.0.1: the proxy's limits and TLS can be bypassed",
+            fix,
+        )
+    return "LiveKit runs with other media ports than the inventory has; clients are sent to closed ports", fix
+
+
+def settings_check(host: Host) -> Check:
+    """LiveKit makes no rooms by itself and tells the token service who left."""
+    try:
+        settings = flat_settings(host.read(LIVEKIT_SETTINGS))
+        keys = key_pairs(host.read(LIVEKIT_KEYS))
+    except OSError as error:
+        return SETTINGS.fail(
+            f"{error.filename}: {error.strerror}",
+            "LiveKit was not deployed by this collection, or its files are gone",
+            "run site.yml",
+        )
+    wrong = []
+    if not is_false(settings.get("room.auto_create", "true")):
+        wrong.append(
+            (
+                "room.auto_create is on",
+                "anybody with a token makes rooms, so the full-access list means nothing",
+            )
+        )
+    hooks = list_at(settings, "webhook.urls")
+    if not any(urlsplit(url).path.endswith("/sfu_webhook") for url in hooks):
+        wrong.append(
+            (
+                "no webhook to the token service",
+                (
+                    "it never learns who left: after a crash Element Call's users stay in the call "
+                    "for up to an hour"
+                ),
+            )
+        )
+    elif settings.get("webhook.api_key", "") not in keys:
+        wrong.append(
+            (
+                "webhook.api_key is not one of LiveKit's keys",
+                "LiveKit cannot sign its webhooks: nobody learns who left",
+            )
+        )
+    if wrong:
+        return SETTINGS.fail(
+            "; ".join(seen for seen, _cause in wrong),
+            ". ".join(cause for _seen, cause in wrong),
+            "run site.yml: the role livekit writes both settings",
+        )
+    node = settings.get("rtc.node_ip", "")
+    return SETTINGS.ok(f"auto_create false, webhook {hooks[0]}" + (f", node_ip {node}" if node else ""))
+
+
+def pair_check(host: Host) -> Check:
+    """Both services hold the same key and secret. Compares; what the secrets are is never said."""
+    try:
+        keys = key_pairs(host.read(LIVEKIT_KEYS))
+        key, secret = host.read(SERVICE_KEY).strip(" \r\n"), host.read(SERVICE_SECRET).strip(" \r\n")
+    except OSError as error:
+        return PAIR.fail(
+            f"{error.filename}: {error.strerror}",
+            f"the key files are missing or not readable. {NO_ACCESS}",
+            "run site.yml",
+        )
+    fix = "run site.yml, which writes the pair into both places and restarts what read the old one"
+    files = f"{host.config_dir}/{LIVEKIT_KEYS} and {host.config_dir}/{SERVICE_SECRET}"
+    if key not in keys:
+        return PAIR.fail(
+            f"the token service's key is not in {LIVEKIT_KEYS}",
+            "the key in the token service's file differs from "
+            f"LiveKit's: LiveKit refuses to make rooms and its webhooks are ignored. {NO_ACCESS}",
+            fix,
+        )
+    if keys[key] != secret:
+        return PAIR.fail(
+            "the secrets differ",
+            f"the secret in {files} is not the same: LiveKit refuses the token service's requests "
+            f"(401) and every token, and its webhooks are ignored without a word. {NO_ACCESS}",
+            fix,
+        )
+    return PAIR.ok(f"key {key}, secrets equal")
+
+
+def service_addresses(host: Host) -> Mapping[str, str]:
+    """The token service's own hosts file: names it resolves differently from the rest of the host."""
+    try:
+        lines = [line.partition("#")[0].split() for line in host.read(SERVICE_HOSTS).splitlines()]
+    except FileNotFoundError:  # the service uses the host's resolver
+        return {}
+    return {name: words[0] for words in reversed(lines) for name in words[1:]}
+
+
+def sfu_route_check(site: Site) -> Check:
+    """The token service reaches the SFU at the URL it hands out, and may use the admin API there."""
+    plain = site.http.request("GET", f"{site.sfu_http_url}/rtc/validate")
+    admin = site.http.request("POST", site.sfu_http_url + ADMIN_PATH, body={})
+    seen = f"/rtc/validate {plain.summary()}, admin API {admin.summary()}"
+    if plain.status == 401 and admin.status == 401:
+        return SFU_ROUTE.ok(seen)
+    if plain.error:
+        cause, fix = no_connection(plain.error, plain.detail, site.domain)
+        return SFU_ROUTE.fail(
+            seen,
+            f"from its own host the public name does not work: {cause}. {NO_ACCESS}",
+            f"{fix}; the role lk_jwt_service gives the service a hosts entry to 127.0.0.1",
+        )
+    if plain.status in GATEWAY:
+        return SFU_ROUTE.fail(
+            seen, f"LiveKit is not running: the proxy has nobody to ask. {NO_ACCESS}", START_LIVEKIT
+        )
+    if plain.status == 401:
+        return SFU_ROUTE.fail(
+            seen,
+            "the proxy does not let the RTC host use the admin API, so the token service can make no rooms "
+            f'("Unable to create room on SFU"). {NO_ACCESS}',
+            "allow /twirp/ from 127.0.0.1, ::1 and the host's own addresses (role nginx_proxy)",
+        )
+    return SFU_ROUTE.fail(
+        seen, f"the proxy does not route the SFU's paths. {NO_SFU}", "run site.yml (role nginx_proxy)"
+    )
+
+
+def leave_check(site: Site, base_url: str) -> Check:
+    """The token service can send somebody's leave: it asks without a token."""
+    if not base_url:
+        return LEAVE.fail(
+            "no base_url",
+            "the client well-known does not say where the homeserver is, so the token service cannot send "
+            "leaves: crashed users stay in the call",
+            "add m.homeserver.base_url to the client well-known",
+        )
+    answer = site.http.request("POST", f"{base_url}{DELAYED}/matrixrtc-probe/restart", body={})
+    if answer.status == 429 or answer.document().get("errcode") == "M_NOT_FOUND":
+        return LEAVE.ok(answer.summary())
+    if answer.error:
+        cause, fix = no_connection(answer.error, answer.detail, urlsplit(base_url).netloc)
+        return LEAVE.fail(
+            answer.summary(),
+            f"{cause}, so the token service cannot send leaves: crashed users stay in the call",
+            fix,
+        )
+    return LEAVE.fail(
+        answer.summary(),
+        "the homeserver has no delayed events, or the proxy sends this path to a worker that does not know "
+        "it: crashed users stay in the call",
+        "set max_event_delay_duration (role synapse_config); route"
+        " /_matrix/client/unstable/org.matrix.msc4140/ to the main process",
+    )
+
+
+def outer_interface(process_folder: str = "/proc") -> str:
+    """The interface of the default route, '' when there is none."""
+    try:
+        with open(os.path.join(process_folder, "net", "route"), encoding="ascii") as lines:
+            rows = [line.split() for line in lines][1:]
+    except FileNotFoundError:
+        return ""
+    return next((row[0] for row in rows if len(row) > 1 and row[1] == "00000000"), "")
+
+
+def firewall_check(site: Site, host: Host) -> Check:
+    """The packet filter of this host lets strangers' first packets in."""
+    status, output = run_command(["nft", "-j", "list", "ruleset"])
+    if status == 127:
+        return FIREWALL.skip("no nft on this host")
+    try:
+        document = json.loads(output)
+    except ValueError:
+        return FIREWALL.skip("nft does not list the rules; this needs root")
+    ruleset, interface = read_ruleset(document), outer_interface(host.process_folder)
+    udp = port_range(site.udp_ports)
+    wanted = [
+        ("TCP 443", [Packet("tcp", 443, interface)]),
+        (f"UDP {udp}", [Packet("udp", port, interface) for port in sorted({udp.first, udp.last})]),
+    ]
+    wanted += [(f"TCP {site.tcp_port}", [Packet("tcp", site.tcp_port, interface)])] if site.tcp_port else []
+    verdicts = [(name, judge(ruleset, packet)) for name, packets in wanted for packet in packets]
+    dropped = {name: verdict.chain for name, verdict in verdicts if verdict.action == DROP}
+    if dropped:
+        return FIREWALL.fail(
+            "; ".join(f"{name} is dropped in {chain}" for name, chain in dropped.items()),
+            f"the rule that opens {' and '.join(dropped)} is missing, or stands behind one that drops. "
+            "Media may still flow where the SFU's own packets open the way, but not for users behind NAT",
+            "run site.yml (role firewall), which puts its rules into the table that drops; with another"
+            f" firewall tool open {' and '.join(dropped)} there",
+        )
+    doubtful = [f"{name} in {verdict.chain}" for name, verdict in verdicts if verdict.action == UNKNOWN]
+    if doubtful:
+        return FIREWALL.skip(
+            f"cannot be read off the rules, which use modules of iptables: {', '.join(doubtful)}"
+        )
+    return FIREWALL.ok(", ".join(name for name, _packets in wanted) + " pass")
+
+
+def host_checks(site: Site, host: Host) -> list[Check]:
+    """All checks on the RTC host, at once. Names are resolved as the token service resolves them."""
+    addresses = {**site.http.addresses, **service_addresses(host)}
+    inside = replace(site, http=replace(site.http, addresses=addresses))
+    discovery = discover(inside)
+    return run_jobs(
+        (
+            lambda: [units_check(host)],
+            lambda: [sockets_check(site, host)],
+            lambda: [settings_check(host)],
+            lambda: [pair_check(host)],
+            lambda: [sfu_route_check(inside)],
+            lambda: [userinfo_check(inside, discovery, USERINFO)],
+            lambda: [leave_check(inside, discovery.base_url)],
+            lambda: [firewall_check(site, host)],
+        )
+    )

@@ -1,0 +1,60 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""All checks of a site from outside, in the order in which a client needs things, made at once."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from .checks import Check, run_jobs
+from .endpoint_account import account_checks
+from .endpoint_discovery import (
+    ANNOUNCED,
+    ROUTE,
+    VERSIONS,
+    client_document_check,
+    server_document_check,
+    tls_check,
+    transports_check,
+    transports_route_check,
+    userinfo_check,
+    versions_check,
+)
+from .endpoint_service import ENDPOINTS, endpoint_check, health_check, ports_check, sfu_checks
+from .endpoint_site import Discovery, Site, discover
+
+
+def homeserver_checks(site: Site, discovery: Discovery) -> list[Check]:
+    """Checks of the client API, which the client well-known leads to."""
+    base_url = discovery.base_url
+    if not base_url:
+        why = "not tried, because the client well-known does not say where the homeserver is"
+        return [outline.skip(why) for outline in (VERSIONS, ROUTE, ANNOUNCED)]
+    return run_jobs(
+        (
+            lambda: [tls_check(site, "homeserver", urlsplit(base_url).netloc)],
+            lambda: [versions_check(site, base_url)],
+            lambda: [transports_route_check(site, base_url)],
+            lambda: [transports_check(site, base_url)],
+        )
+    )
+
+
+def outside_checks(site: Site) -> list[Check]:
+    """Every check that a stranger can make, and with an access token those of a user."""
+    discovery = discover(site)
+    return run_jobs(
+        (
+            lambda: [tls_check(site, "server_name", site.server_name)],
+            lambda: [tls_check(site, "rtc", site.domain)],
+            lambda: [client_document_check(site, discovery)],
+            lambda: [server_document_check(site, discovery)],
+            lambda: homeserver_checks(site, discovery),
+            lambda: [userinfo_check(site, discovery)],
+            lambda: [health_check(site)],
+            *[lambda path=path: [endpoint_check(site, path)] for path in ENDPOINTS],
+            lambda: sfu_checks(site),
+            lambda: [ports_check(site)],
+            lambda: account_checks(site, discovery.base_url or f"https://{site.server_name}"),
+        )
+    )

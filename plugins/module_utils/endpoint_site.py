@@ -1,0 +1,135 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""A site as its probes see it: what it should be, what it announces, and why usually nothing answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from . import http_client
+from .http_client import HttpClient, Response
+
+FOCI = "org.matrix.msc4143.rtc_foci"
+SERVICE_URL = "livekit_service_url"
+FEDERATION_PORT = 8448
+
+NO_TRANSPORT = "Element Call then says MISSING_MATRIX_RTC_TRANSPORT."
+NO_ACCESS = "Element Call then says OPEN_ID_ERROR, whatever the reason."
+NO_SFU = 'Element Call then says "Failed to connect to Livekit server" or SFU_ERROR.'
+NO_MEDIA = (
+    'Element Call then shows the tiles, waits for media, and ends with "could not establish pc connection".'
+)
+START_LIVEKIT = "journalctl -u livekit -n 50 says why; systemctl start livekit, or run site.yml"
+START_SERVICE = "journalctl -u lk-jwt-service -n 50 says why; systemctl start lk-jwt-service, or run site.yml"
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a site should be. `media_addresses`: what the SFU should advertise, empty when any will do."""
+
+    server_name: str
+    domain: str
+    service_url: str
+    livekit_url: str
+    http: HttpClient
+    access_token: str = ""
+    media_addresses: tuple[str, ...] = ()
+    sfu_port: int = 7880
+    tcp_port: int = 7881
+    udp_ports: str = "7882-7885"
+    token_service_port: int = 8080
+
+    @property
+    def sfu_http_url(self) -> str:
+        """The SFU's URL for plain requests: https for wss."""
+        return http_url(self.livekit_url)
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """The two well-known documents of a site, with every redirect on the way to them."""
+
+    client: tuple[Response, ...]
+    server: tuple[Response, ...]
+
+    @property
+    def base_url(self) -> str:
+        """Where the client-server API is, '' when the document does not say."""
+        entry = self.client[-1].document().get("m.homeserver")
+        found = entry.get("base_url") if isinstance(entry, dict) else None
+        return found.rstrip("/") if isinstance(found, str) else ""
+
+    @property
+    def delegated(self) -> str:
+        """The host, perhaps with a port, that speaks for the server name; '' when nobody was named."""
+        found = self.server[-1].document().get("m.server") if self.server[-1].status == 200 else None
+        return found if isinstance(found, str) else ""
+
+
+def http_url(url: str) -> str:
+    """A websocket URL as the HTTP URL of the same place."""
+    return "http" + url[2:] if url.startswith("ws") else url
+
+
+def discover(site: Site) -> Discovery:
+    """Fetch both well-known documents, at once."""
+    urls = [f"https://{site.server_name}/.well-known/matrix/{kind}" for kind in ("client", "server")]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        client, server = pool.map(site.http.follow, urls)
+    return Discovery(tuple(client), tuple(server))
+
+
+def federation_url(site: Site, discovery: Discovery) -> str:
+    """Where other services ask who a user is, by the token service's rules: no SRV, port 8448 by default."""
+    name = discovery.delegated or site.server_name
+    return f"https://{name}" if has_port(name) else f"https://{name}:{FEDERATION_PORT}"
+
+
+def has_port(name: str) -> bool:
+    """A host name, or address in brackets, that has a port behind it."""
+    return urlsplit(f"//{name}").port is not None
+
+
+def livekit_urls(transports: Sequence[object]) -> list[str]:
+    """The service URLs of the livekit entries in a list of transports or foci."""
+    entries = [entry for entry in transports if isinstance(entry, Mapping) and entry.get("type") == "livekit"]
+    return [str(entry[SERVICE_URL]) for entry in entries if isinstance(entry.get(SERVICE_URL), str)]
+
+
+def no_connection(error: str, detail: str, host: str) -> tuple[str, str]:
+    """Cause and fix when a host gives no answer at all."""
+    port = "443"
+    known = {
+        http_client.DNS: (
+            f"{host} has no address in the name service that the probe uses",
+            f"create the A and AAAA records of {host}, or correct the name in the inventory",
+        ),
+        http_client.REFUSED: (
+            f"{host} is up, but nothing listens on its port {port}",
+            "start the web server there, and see that it listens on this name's address",
+        ),
+        http_client.TIMEOUT: (
+            f"packets to {host} are dropped: a firewall, a wrong address, or the host is down",
+            f"open TCP {port} in every firewall on the way and compare the address with the host's own",
+        ),
+        http_client.UNREACHABLE: (
+            f"there is no way to {host} from the probe",
+            f"compare the address of {host} in the name service with the host's own",
+        ),
+        http_client.CERTIFICATE: (
+            f"the certificate that {host} shows does not pass: {detail}",
+            f"install a certificate for {host}; with a private authority set matrixrtc_ca_file",
+        ),
+        http_client.TLS: (
+            f"{host} does not speak proper TLS: {detail}",
+            "see that this port serves TLS 1.2 or newer",
+        ),
+        http_client.RESET: (
+            f"{host} closes the connection: the web server crashed or a filter cut it",
+            "read the web server's error log",
+        ),
+    }
+    return known.get(error, (f"what {host} sends is not HTTP: {detail}", "see what serves this port"))

@@ -1,0 +1,127 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""LiveKit tokens as the token service gives or refuses them, and what either means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .call_token import SLOT, TokenError, decode_token, same_url, token_problems
+from .checks import FAIL, Check, Outline
+from .endpoint_service import sfu_check, token_service_down
+from .endpoint_site import NO_ACCESS, NO_SFU, Site
+from .http_client import Response
+from .matrix_client import Account
+
+
+@dataclass(frozen=True)
+class Access:
+    """A LiveKit token and where to use it, both '' when there is none."""
+
+    url: str = ""
+    jwt: str = ""
+
+
+def legacy_request(
+    site: Site,
+    openid: dict[str, object],
+    room_id: str,
+    account: Account,
+    delay: Mapping[str, object] | None = None,
+) -> Response:
+    """Ask for a token as compatibility mode does for the own SFU."""
+    body = {"room": room_id, "openid_token": openid, "device_id": account.device_id, **(delay or {})}
+    return site.http.request("POST", f"{site.service_url}/sfu/get", body)
+
+
+def member_request(
+    site: Site, openid: dict[str, object], room_id: str, account: Account, member_id: str
+) -> Response:
+    """Ask for a token as Matrix 2.0 mode does."""
+    member = {"id": member_id, "claimed_user_id": account.user_id, "claimed_device_id": account.device_id}
+    body = {"room_id": room_id, "slot_id": SLOT, "openid_token": openid, "member": member}
+    return site.http.request("POST", f"{site.service_url}/get_token", body)
+
+
+def access_of(answer: Response) -> Access:
+    """The token in an answer."""
+    document = answer.document()
+    url, jwt = document.get("url"), document.get("jwt")
+    return Access(url, jwt) if isinstance(url, str) and isinstance(jwt, str) else Access()
+
+
+def refused_token(answer: Response, site: Site, outline: Outline) -> Check:
+    """Why the token service gave no token; several causes share a status, so the SFU is asked too."""
+    down = token_service_down(answer, outline)
+    if down:
+        return down
+    if answer.status == 401:
+        return outline.fail(
+            answer.summary(),
+            "the token service could not verify the user: it does not reach the homeserver's "
+            f"OpenID check, or the well-known names the wrong host. {NO_ACCESS}",
+            "see the check openid_userinfo; journalctl -u lk-jwt-service names the host it asked",
+        )
+    if answer.status >= 500:
+        sfu = sfu_check(site)
+        if sfu.status == FAIL:
+            return outline.fail(
+                answer.summary(),
+                "the token service could not make the room, because the SFU does not answer "
+                f"({sfu.seen}). {NO_ACCESS}",
+                sfu.fix,
+            )
+        return outline.fail(
+            answer.summary(),
+            "the token service could not make the room although LiveKit runs: its key or secret "
+            "differs from LiveKit's, or it may not use LiveKit's admin API through the proxy. "
+            + NO_ACCESS,
+            "run site.yml, which gives both the same pair; look for 401 (wrong secret) or 403 and 404"
+            " (blocked /twirp) in journalctl -u lk-jwt-service",
+        )
+    if answer.status == 404:
+        return outline.fail(
+            answer.summary(),
+            f"the proxy does not route this path to the token service. {NO_ACCESS}",
+            "route it (role nginx_proxy)",
+        )
+    return outline.fail(
+        f"{answer.summary()} {answer.text(80)}".strip(),
+        f"the token service refuses the request. {NO_ACCESS}",
+        "journalctl -u lk-jwt-service says why",
+    )
+
+
+def token_check(answer: Response, site: Site, room: str, identity: str, outline: Outline) -> Check:
+    """Judge an answer of the token service. A restricted user is named as such: a common surprise."""
+    if answer.status != 200:
+        return refused_token(answer, site, outline)
+    access = access_of(answer)
+    try:
+        token = decode_token(access.jwt)
+    except TokenError as error:
+        cause = f"something other than the token service answers. {NO_ACCESS}"
+        return outline.fail(f"200, but {error}", cause, "route this path to the token service")
+    if not token.can_publish:
+        return outline.fail(
+            "canPublish is false",
+            f"{site.server_name} is not in the token service's full-access list: its users may watch only,"
+            ' and no room is made for them. Element Call says "restricted to authorized users only"',
+            f"put {site.server_name} into matrixrtc_full_access_homeservers",
+        )
+    wrong = token_problems(token, room, identity)
+    if wrong:
+        return outline.fail(
+            "; ".join(wrong),
+            "the token service is of an unknown version, or another service answers. Clients of the same call"
+            " would meet in different rooms, or not know each other",
+            "use the version of the token service that this collection installs",
+        )
+    if not same_url(access.url, site.livekit_url):
+        return outline.fail(
+            f"url is {access.url}",
+            f"the token service sends clients to another SFU than {site.livekit_url}. {NO_SFU}",
+            "set LIVEKIT_URL to the SFU's URL (role lk_jwt_service)",
+        )
+    return outline.ok(f"publish and receive, {token.expires - token.not_before} s, {access.url}")

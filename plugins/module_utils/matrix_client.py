@@ -1,0 +1,143 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The few requests of the Matrix client-server API that a call makes, for one access token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from .http_client import HttpClient, Response
+
+CLIENT = "/_matrix/client/v3"
+TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"  # the stable path is not served
+DELAYED = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"
+DELAY_PARAMETER = "org.matrix.msc4140.delay"
+LONGEST_PAUSE = 3.0  # seconds to wait for a rate limit before it is reported instead
+
+
+class MatrixError(Exception):
+    """The homeserver refused a request, or did not answer. `status` is 0 without an answer."""
+
+    def __init__(self, what: str, response: Response) -> None:
+        self.what = what
+        self.response = response
+        self.status = response.status
+        self.code = str(response.document().get("errcode", ""))
+        reason = response.document().get("error")
+        super().__init__(
+            f"{what}: {response.summary()}" + (f" ({reason})" if isinstance(reason, str) else "")
+        )
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who an access token belongs to."""
+
+    user_id: str
+    device_id: str
+
+    @property
+    def server_name(self) -> str:
+        """The part of the user id after the first colon."""
+        return self.user_id.partition(":")[2]
+
+
+def _text(document: Mapping[str, object], key: str) -> str:
+    value = document.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def rate_limit_pause(response: Response) -> float:
+    """Seconds that a 429 asks to wait."""
+    wanted = response.document().get("retry_after_ms")
+    if isinstance(wanted, (int, float)):
+        return wanted / 1000
+    header = response.header("Retry-After")
+    return float(header) if header.isdigit() else 1.0
+
+
+@dataclass
+class MatrixClient:
+    """Requests with one access token. Every method raises MatrixError when the answer is not a 2xx."""
+
+    base_url: str
+    token: str
+    http: HttpClient
+
+    def call(self, what: str, method: str, path: str, body: object = None) -> dict[str, object]:
+        """One request; a rate limit is waited for once when it asks for a short pause."""
+        url = self.base_url.rstrip("/") + path
+        response = self.http.request(method, url, body, self.token)
+        if response.status == 429 and rate_limit_pause(response) <= LONGEST_PAUSE:
+            time.sleep(rate_limit_pause(response))
+            response = self.http.request(method, url, body, self.token)
+        if not 200 <= response.status < 300:
+            raise MatrixError(what, response)
+        return response.document()
+
+    def whoami(self) -> Account:
+        """Whose token this is. Tokens without a device cannot make calls: their device_id is ''."""
+        found = self.call("asking whose token this is", "GET", f"{CLIENT}/account/whoami")
+        return Account(_text(found, "user_id"), _text(found, "device_id"))
+
+    def transports(self) -> list[dict[str, object]]:
+        """The transports that the homeserver announces; empty when it has none."""
+        found = self.call("asking for the transports", "GET", TRANSPORTS).get("rtc_transports")
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+    def longest_delay(self) -> int:
+        """The longest delay of a delayed event in milliseconds, 0 when the homeserver has none (MSC4140)."""
+        found = self.call("asking for capabilities", "GET", f"{CLIENT}/capabilities").get("capabilities")
+        entry = found.get("org.matrix.msc4140.delayed_events") if isinstance(found, dict) else None
+        longest = entry.get("max_delay_ms") if isinstance(entry, dict) else None
+        return longest if isinstance(longest, int) else 0
+
+    def openid_token(self, user_id: str) -> dict[str, object]:
+        """A token that proves to another service who the user is."""
+        return self.call(
+            "asking for an OpenID token",
+            "POST",
+            f"{CLIENT}/user/{quote(user_id, safe='')}/openid/request_token",
+            {},
+        )
+
+    def create_room(self, content: Mapping[str, object]) -> str:
+        """Make a room; returns its id."""
+        return _text(
+            self.call("creating the throw-away room", "POST", f"{CLIENT}/createRoom", content), "room_id"
+        )
+
+    def join(self, room_id: str) -> None:
+        """Join a room."""
+        self.call("joining the throw-away room", "POST", f"{CLIENT}/join/{quote(room_id, safe='')}", {})
+
+    def leave(self, room_id: str) -> None:
+        """Leave a room and forget it."""
+        room = quote(room_id, safe="")
+        self.call("leaving the throw-away room", "POST", f"{CLIENT}/rooms/{room}/leave", {})
+        self.call("forgetting the throw-away room", "POST", f"{CLIENT}/rooms/{room}/forget", {})
+
+    def _state_path(self, room_id: str, kind: str, key: str) -> str:
+        return f"{CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}/{quote(key, safe='')}"
+
+    def put_state(self, room_id: str, kind: str, key: str, content: Mapping[str, object]) -> None:
+        """Write a state event."""
+        self.call(f"writing {kind}", "PUT", self._state_path(room_id, kind, key), content)
+
+    def get_state(self, room_id: str, kind: str, key: str) -> dict[str, object]:
+        """Read the content of a state event."""
+        return self.call(f"reading {kind}", "GET", self._state_path(room_id, kind, key))
+
+    def schedule_state(
+        self, room_id: str, kind: str, key: str, content: Mapping[str, object], delay: int
+    ) -> str:
+        """Have the homeserver write a state event in `delay` milliseconds (MSC4140); returns the delay id."""
+        path = f"{self._state_path(room_id, kind, key)}?{DELAY_PARAMETER}={delay}"
+        return _text(self.call(f"scheduling {kind}", "PUT", path, content), "delay_id")
+
+    def update_delayed(self, delay_id: str, action: str) -> None:
+        """`restart`, `cancel` or `send` a delayed event."""
+        self.call(f"delayed event, {action}", "POST", f"{DELAYED}/{quote(delay_id, safe='')}/{action}", {})

@@ -1,0 +1,260 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""A thin shell around module_utils/call_proof.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: call_probe
+short_description: Place a real call between two users, and break it off
+version_added: 0.1.0
+author: ["The matrixrtc.backend authors (@matrixrtc)"]
+description:
+  - Places a call the way Element Call does, from discovery over the OpenID token, both token endpoints and
+    memberships with delayed leaves to a picture and a sound that are sent with end-to-end encryption.
+  - Judges what arrives, not that something arrives. The picture carries a code that names its sender, the
+    tone has the sender's frequency, and somebody with other keys must see and hear nothing.
+  - The way of the media must lead to an address that the SFU itself advertises and that answers a stranger's
+    first packet. On one network a wrong address or a closed UDP port goes unnoticed otherwise.
+  - Then one user vanishes without telling the homeserver. How long its membership stays is the only sign of a
+    missing or rejected webhook.
+  - The room is made for the call and left afterwards, the memberships end, nothing stays on the homeserver.
+    Give it accounts of its own, for their other devices see the invitation.
+  - A fault of the site never fails the task; M(matrixrtc.backend.report) does that, after it has shown all
+    checks.
+requirements:
+  - livekit 1.2 (the LiveKit SDK for Python, which brings numpy) in the Python that runs the module
+attributes:
+  check_mode:
+    support: none
+    description: A call cannot be placed without placing it; the module is skipped in check mode.
+  diff_mode:
+    support: none
+    description: Nothing stays changed.
+options:
+  server_name:
+    description: The part after the colon in the site's Matrix IDs.
+    type: str
+    required: true
+  domain:
+    description: The host name of the token service and the SFU.
+    type: str
+    required: true
+  users:
+    description:
+      - Two accounts of the site's homeserver. Their tokens come from a login, so that they have a device.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      user_id:
+        description: The account's Matrix ID. When given, the token must be this user's.
+        type: str
+        default: ""
+      access_token:
+        description: The user's access token.
+        type: str
+        required: true
+  homeserver_url:
+    description: The client API. Empty asks the client well-known.
+    type: str
+    default: ""
+  livekit_service_url:
+    description: The token service's URL as clients have to be told it.
+    type: str
+    default: https://<domain>/livekit/jwt
+  livekit_url:
+    description: The SFU's websocket URL.
+    type: str
+    default: wss://<domain>/livekit/sfu
+  media_addresses:
+    description: The addresses that the SFU should advertise. Empty means that any will do that answers.
+    type: list
+    elements: str
+    default: []
+  tcp_port:
+    description: The SFU's port for media over TCP; 0 when it is switched off.
+    type: int
+    default: 7881
+  udp_ports:
+    description: The SFU's UDP port for media, or a range written V(a-b).
+    type: str
+    default: 7882-7885
+  force_tcp:
+    description: Whether the media has to take TCP, as for users whose network blocks UDP.
+    type: bool
+    default: false
+  break_off:
+    description:
+      - How the second user vanishes. V(disconnect) ends the session with the SFU, V(kill) kills its process,
+        which takes LiveKit about 20 seconds longer to notice.
+    type: str
+    choices: [disconnect, kill]
+    default: disconnect
+  leave_timeout:
+    description:
+      - Seconds that a membership may stay after the break. V(0) means 5 for V(disconnect) and 40 for V(kill).
+    type: float
+    default: 0
+  media_seconds:
+    description: Seconds of recognised media before it is judged.
+    type: float
+    default: 3
+  prove_encryption:
+    description: Whether a third participant without the keys listens in, to prove that it gets nothing.
+    type: bool
+    default: true
+  ca_file:
+    description: A file with the certificate authorities to trust. Empty means those of the system.
+    type: str
+    default: ""
+  timeout:
+    description: Seconds to wait for the media, and at most for each answer.
+    type: float
+    default: 12
+"""
+
+EXAMPLES = r"""
+- name: Place a call
+  matrixrtc.backend.call_probe:
+    server_name: example.org
+    domain: rtc.example.org
+    users: "{{ matrixrtc_probe_users }}"
+  delegate_to: probe.example.net
+  register: call
+  no_log: true
+
+- name: Place a call as from a network that blocks UDP, and let one user crash
+  matrixrtc.backend.call_probe:
+    server_name: example.org
+    domain: rtc.example.org
+    users: "{{ matrixrtc_probe_users }}"
+    force_tcp: true
+    break_off: kill
+  delegate_to: probe.example.net
+  no_log: true
+"""
+
+RETURN = r"""
+checks:
+  description: The checks in the order of the call, in the form of M(matrixrtc.backend.endpoint_probe).
+  returned: always
+  type: list
+  elements: dict
+failed_ids:
+  description: The ids of the checks that failed.
+  returned: always
+  type: list
+  elements: str
+call:
+  description: What was measured. Times are in seconds from the first request of a participant.
+  returned: always
+  type: dict
+  contains:
+    room_id: {description: The throw-away room., type: str}
+    users: {description: Who called., type: list, elements: str}
+    time_to_token: {description: Until both had their LiveKit tokens., type: float}
+    time_to_connected: {description: Until both were connected to the SFU., type: float}
+    time_to_first_frame: {description: Until both had recognised a picture., type: float}
+    frames: {description: Pictures that were recognised., type: int}
+    frames_missed: {description: Pictures in between that never came., type: int}
+    packets: {description: Media packets received., type: int}
+    loss: {description: The share of packets that were lost., type: float}
+    round_trip: {description: The longest mean round trip of a connection., type: float}
+    tone_seconds: {description: Sound that was recognised., type: float}
+    candidate_pairs: {description: The way of each connection., type: list, elements: dict}
+    advertised: {description: The addresses that the SFU advertised., type: list, elements: str}
+    livekit_version: {description: The SFU's version., type: str}
+    break_off: {description: How the second user vanished., type: str}
+    membership_stayed: {description: How long its membership stayed after that., type: float}
+    seconds: {description: How long all of it took., type: float}
+"""
+
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError, load_sdk
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof import KILL, Plan, place_call
+from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
+from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
+
+LEAVE_TIMEOUTS = {"disconnect": 5.0, "kill": 40.0}
+ANSWER_TIMEOUT = 5.0
+
+ARGUMENTS = {
+    "server_name": {"type": "str", "required": True},
+    "domain": {"type": "str", "required": True},
+    "users": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "user_id": {"type": "str", "default": ""},
+            "access_token": {"type": "str", "required": True, "no_log": True},
+        },
+    },
+    "homeserver_url": {"type": "str", "default": ""},
+    "livekit_service_url": {"type": "str", "default": "https://<domain>/livekit/jwt"},
+    "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
+    "media_addresses": {"type": "list", "elements": "str", "default": []},
+    "tcp_port": {"type": "int", "default": 7881},
+    "udp_ports": {"type": "str", "default": "7882-7885"},
+    "force_tcp": {"type": "bool", "default": False},
+    "break_off": {"type": "str", "choices": ["disconnect", KILL], "default": "disconnect"},
+    "leave_timeout": {"type": "float", "default": 0},
+    "media_seconds": {"type": "float", "default": 3},
+    "prove_encryption": {"type": "bool", "default": True},
+    "ca_file": {"type": "str", "default": ""},
+    "timeout": {"type": "float", "default": 12},
+}
+
+
+def main() -> None:
+    """Read the options, call, return the checks and the figures."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
+    options = module.params
+    if len(options["users"]) != 2:
+        module.fail_json(msg=f"users has {len(options['users'])} entries; a call needs two accounts.")
+    try:
+        load_sdk()
+        http = HttpClient(options["ca_file"], min(options["timeout"], ANSWER_TIMEOUT))
+    except MissingSdkError as error:
+        module.fail_json(msg=str(error))
+        return
+    except OSError as error:
+        module.fail_json(msg=f"ca_file cannot be used: {error}")
+        return
+    site = Site(
+        server_name=options["server_name"],
+        domain=options["domain"],
+        http=http,
+        service_url=options["livekit_service_url"].replace("<domain>", options["domain"]),
+        livekit_url=options["livekit_url"].replace("<domain>", options["domain"]),
+        media_addresses=tuple(options["media_addresses"]),
+        tcp_port=options["tcp_port"],
+        udp_ports=options["udp_ports"],
+    )
+    first, second = (user["access_token"] for user in options["users"])
+    checks, figures = place_call(
+        Plan(
+            site=site,
+            tokens=(first, second),
+            user_ids=tuple(user["user_id"] for user in options["users"]),
+            homeserver_url=options["homeserver_url"],
+            media_seconds=options["media_seconds"],
+            timeout=options["timeout"],
+            break_off=options["break_off"],
+            force_tcp=options["force_tcp"],
+            leave_timeout=options["leave_timeout"] or LEAVE_TIMEOUTS[options["break_off"]],
+            prove_encryption=options["prove_encryption"],
+        )
+    )
+    module.exit_json(
+        changed=False, checks=as_dicts(checks), failed_ids=failed_ids(checks), call=asdict(figures)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""A thin shell around module_utils/endpoint_probe.py and endpoint_host.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: endpoint_probe
+short_description: Check everything a call needs, short of placing one
+version_added: 0.1.0
+author: ["The matrixrtc.backend authors (@matrixrtc)"]
+description:
+  - Checks names and certificates, the well-known documents, the homeserver's announcements, the token
+    service, the SFU's routes and what must stay closed, from where the module runs.
+  - With an access token it also takes a LiveKit token as a user does and asks every address that the SFU
+    advertises for an answer, as a client behind NAT does. This finds a closed UDP port and a wrong
+    C(node_ip), which a call on one network hides.
+  - On the RTC host it checks what outsiders cannot see; O(where=rtc_host) needs root.
+  - Every check says what was expected and seen and, when it is not as it should be, the likely cause and the
+    fix.
+  - A fault of the site never fails the task; M(matrixrtc.backend.report) does that, after it has shown all
+    checks.
+  - Needs nothing but Python.
+attributes:
+  check_mode:
+    support: full
+    description: It only looks, so it does the same in check mode.
+  diff_mode:
+    support: none
+    description: It changes nothing.
+options:
+  server_name:
+    description: The part after the colon in the site's Matrix IDs.
+    type: str
+    required: true
+  domain:
+    description: The host name of the token service and the SFU.
+    type: str
+    required: true
+  livekit_service_url:
+    description: The token service's URL as clients have to be told it.
+    type: str
+    default: https://<domain>/livekit/jwt
+  livekit_url:
+    description: The SFU's websocket URL.
+    type: str
+    default: wss://<domain>/livekit/sfu
+  where:
+    description: Look from outside as clients do, or on the RTC host itself.
+    type: str
+    choices: [outside, rtc_host]
+    default: outside
+  access_token:
+    description: A user's access token. Without one the checks that need an account are skipped.
+    type: str
+    default: ""
+  media_addresses:
+    description: The addresses that the SFU should advertise. Empty means that any will do that answers.
+    type: list
+    elements: str
+    default: []
+  ca_file:
+    description: A file with the certificate authorities to trust. Empty means those of the system.
+    type: str
+    default: ""
+  timeout:
+    description: Seconds to wait for each answer.
+    type: float
+    default: 5
+  sfu_port:
+    description: The SFU's port for the proxy.
+    type: int
+    default: 7880
+  tcp_port:
+    description: The SFU's port for media over TCP; 0 when it is switched off.
+    type: int
+    default: 7881
+  udp_ports:
+    description: The SFU's UDP port for media, or a range written V(a-b).
+    type: str
+    default: 7882-7885
+  token_service_port:
+    description: The token service's port for the proxy.
+    type: int
+    default: 8080
+  config_dir:
+    description: Where the collection's configuration is on the RTC host.
+    type: path
+    default: /etc/matrixrtc
+"""
+
+EXAMPLES = r"""
+- name: Look at the site from outside
+  matrixrtc.backend.endpoint_probe:
+    server_name: example.org
+    domain: rtc.example.org
+  delegate_to: localhost
+  register: outside
+
+- name: Look at the site from the RTC host
+  matrixrtc.backend.endpoint_probe:
+    server_name: example.org
+    domain: rtc.example.org
+    where: rtc_host
+  become: true
+  register: inside
+
+- name: Show all checks and fail if one failed
+  matrixrtc.backend.report:
+    title: example.org
+    results: ["{{ outside }}", "{{ inside }}"]
+"""
+
+RETURN = r"""
+checks:
+  description: The checks in the order in which a client needs things.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    id: {description: Name of the check that never changes., type: str}
+    title: {description: What is checked., type: str}
+    status: {description: "One of V(ok), V(fail), V(warn), V(skip).", type: str}
+    expected: {description: What should be seen., type: str}
+    seen: {description: What was seen., type: str}
+    cause: {description: "The likely cause, and what users notice.", type: str}
+    fix: {description: What to do., type: str}
+    seconds: {description: How long the check took., type: float}
+  sample:
+    - id: sfu_validate
+      title: SFU behind the proxy
+      status: fail
+      expected: 401 from /rtc/validate without a token
+      seen: HTTP 502
+      cause: "LiveKit is not running: the proxy has nobody to ask."
+      fix: systemctl status livekit
+      seconds: 0.012
+failed_ids:
+  description: The ids of the checks that failed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import Host, host_checks
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe import outside_checks
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
+from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
+from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_values import (
+    InvalidValueError,
+    port_range,
+)
+
+ARGUMENTS = {
+    "server_name": {"type": "str", "required": True},
+    "domain": {"type": "str", "required": True},
+    "livekit_service_url": {"type": "str", "default": "https://<domain>/livekit/jwt"},
+    "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
+    "where": {"type": "str", "choices": ["outside", "rtc_host"], "default": "outside"},
+    "access_token": {"type": "str", "default": "", "no_log": True},
+    "media_addresses": {"type": "list", "elements": "str", "default": []},
+    "ca_file": {"type": "str", "default": ""},
+    "timeout": {"type": "float", "default": 5},
+    "sfu_port": {"type": "int", "default": 7880},
+    "tcp_port": {"type": "int", "default": 7881},
+    "udp_ports": {"type": "str", "default": "7882-7885"},
+    "token_service_port": {"type": "int", "default": 8080},
+    "config_dir": {"type": "path", "default": "/etc/matrixrtc"},
+}
+
+
+def main() -> None:
+    """Read the options, look, return the checks."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    options = module.params
+    try:
+        port_range(options["udp_ports"])
+        http = HttpClient(options["ca_file"], options["timeout"])
+    except (InvalidValueError, OSError) as error:
+        module.fail_json(msg=f"An option cannot be used: {error}")
+        return
+    site = Site(
+        server_name=options["server_name"],
+        domain=options["domain"],
+        http=http,
+        service_url=options["livekit_service_url"].replace("<domain>", options["domain"]),
+        livekit_url=options["livekit_url"].replace("<domain>", options["domain"]),
+        access_token=options["access_token"],
+        media_addresses=tuple(options["media_addresses"]),
+        sfu_port=options["sfu_port"],
+        tcp_port=options["tcp_port"],
+        udp_ports=options["udp_ports"],
+        token_service_port=options["token_service_port"],
+    )
+    checks = (
+        outside_checks(site)
+        if options["where"] == "outside"
+        else host_checks(site, Host(options["config_dir"]))
+    )
+    module.exit_json(changed=False, checks=as_dicts(checks), failed_ids=failed_ids(checks))
+
+
+if __name__ == "__main__":
+    main()
