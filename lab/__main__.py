@@ -20,8 +20,8 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="python -m lab",
         description=(
-            "Disposable hosts that behave like servers. LAB_LIVEKIT and LAB_TOKEN_SERVICE name a version or a "
-            "file ([VERSION=]PATH) to use instead of what the lab finds or builds; see lab/README.md."
+            "Disposable hosts that behave like servers. LAB_LIVEKIT and LAB_TOKEN_SERVICE name a version or "
+            "a file ([VERSION=]PATH) to use instead of what the lab finds or builds; see lab/README.md."
         ),
     )
     commands_ = root.add_subparsers(dest="command", required=True)

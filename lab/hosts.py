@@ -23,8 +23,8 @@ from .definitions import Definitions, Lab, Site
 from .engine import choose_privileges
 from .errors import LabError
 from .images import client_tag, site_tag
-from .paths import TEMPLATES
 from .network import CLIENT, LAB_LABEL, MIRROR, Plan, network_name
+from .paths import TEMPLATES
 from .progress import Progress
 from .site import HostFile, SynapseSecrets, archive, ca_file, operator_files
 

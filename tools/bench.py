@@ -1,7 +1,7 @@
 """Measure a fresh lab and write docs/benchmarks.md.
 
-Run by `make bench`. Each row is one command with its wall time in seconds and, for a playbook, the number of tasks that ran
-(task headers in the output; tasks that were skipped on every host are not printed and do not count).
+Run by `make bench`. Each row is one command with its wall time in seconds and, for a playbook, the number
+of tasks that ran (task headers in the output; tasks that every host skipped are not printed, nor counted).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INVENTORY = f".lab/{LAB}/inventory"
 
 @dataclass(frozen=True)
 class Row:
-    """One measured command: what it is, the command, its seconds, its tasks (None: no playbook), its budget."""
+    """One measured command: what it is, its seconds, its tasks (None: no playbook), its budget."""
 
     title: str
     command: str
@@ -35,7 +35,7 @@ class Row:
 
 
 def run(command: str) -> tuple[float, str]:
-    """Run a shell command line in the checkout and return (seconds, output); its output is shown when it fails."""
+    """Run a command in the checkout and return (seconds, output); what it printed is shown if it fails."""
     started = time.monotonic()
     done = subprocess.run(command.split(), cwd=ROOT, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started

@@ -33,6 +33,6 @@ class Run:
 def play(playbook: str, *arguments: str) -> Run:
     """Run one of the root playbooks (`site`, `verify`, `uninstall`) and return how it went."""
     command = ["ansible-playbook", "-i", str(INVENTORY), f"{playbook}.yml", *arguments]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_CONFIG", "MOLECULE_"))}
+    environment = {k: v for k, v in os.environ.items() if k not in ("ANSIBLE_CONFIG", "ANSIBLE_FORCE_COLOR")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     return Run(done.returncode, done.stdout + done.stderr)

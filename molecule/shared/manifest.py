@@ -2,7 +2,8 @@
 """Write what an uninstall has to bring back: files with their bytes' hash, users, units, firewall rules.
 
 Usage: manifest.py OUTPUT. The result is one JSON object; a path maps to [kind, mode, owner, group, hash].
-Left out: what a running host writes by itself (logs, databases, caches, the run-time state of systemd).
+Left out: what a running host writes by itself (logs, databases, caches, systemd's run-time state, the
+copies that useradd and userdel leave).
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import sys
 ROOTS = ("/etc", "/opt", "/usr/local", "/srv", "/var/www", "/var/lib", "/root", "/home", "/usr/lib/systemd")
 LIVING = (
     "/etc/.pwd.lock",
+    "/etc/group-",
+    "/etc/gshadow-",
+    "/etc/passwd-",
+    "/etc/shadow-",
     "/opt/venvs",
     "/root/.ansible",
     "/root/manifest",

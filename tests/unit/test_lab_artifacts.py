@@ -80,8 +80,9 @@ def test_a_download_is_kept(tmp_path: Path, upstream: tuple[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(("component", "version"), [(LIVEKIT, "1.13.9"), (TOKEN_SERVICE, "0.8.0")])
-def test_a_damaged_download_is_refused(tmp_path: Path, upstream: tuple[str, Path],
-                                       component: artifacts.Component, version: str) -> None:
+def test_a_damaged_download_is_refused(
+    tmp_path: Path, upstream: tuple[str, Path], component: artifacts.Component, version: str
+) -> None:
     url, root = upstream
     asset = root / mirror.release_path(component, version) / component.asset(version, "amd64")
     asset.write_bytes(asset.read_bytes() + b"!")
@@ -156,7 +157,10 @@ def test_a_program_that_does_not_say_its_version(program: Path) -> None:
 def test_what_the_user_can_write(program: Path) -> None:
     assert artifacts.parse_wishes("") == []
     assert artifacts.parse_wishes(f"1.13.6, 1.13.7={program},{program}") == [
-        Wish("1.13.6", None), Wish("1.13.7", program), Wish(None, program)]
+        Wish("1.13.6", None),
+        Wish("1.13.7", program),
+        Wish(None, program),
+    ]
     for wrong in ("/nowhere/at/all", "latest", "1.13.6=/nowhere"):
         with pytest.raises(LabError, match="neither a version"):
             artifacts.parse_wishes(wrong)
@@ -174,8 +178,11 @@ def test_the_mirror_is_laid_out_like_upstream(tmp_path: Path, program: Path) -> 
     server, service = artifact(LIVEKIT, "1.13.5", program), artifact(TOKEN_SERVICE, "0.8.0", program)
     (tmp_path / "mirror" / "old").mkdir(parents=True)
     mirror.fill(tmp_path / "mirror", [server, service])
-    files = sorted(str(path.relative_to(tmp_path / "mirror")) for path in (tmp_path / "mirror").rglob("*")
-                   if path.is_file())
+    files = sorted(
+        str(path.relative_to(tmp_path / "mirror"))
+        for path in (tmp_path / "mirror").rglob("*")
+        if path.is_file()
+    )
     assert files == [
         "element-hq/lk-jwt-service/releases/download/v0.8.0/lk-jwt-service_linux_amd64",
         "livekit/livekit/releases/download/v1.13.5/checksums.txt",
@@ -187,10 +194,14 @@ def test_the_mirror_is_laid_out_like_upstream(tmp_path: Path, program: Path) -> 
     assert (release / "checksums.txt").read_text() == f"{server.sha256}  {server.asset}\n"
     answer = json.loads((tmp_path / "mirror" / mirror.api_path(TOKEN_SERVICE, "0.8.0")).read_text())
     assert answer["tag_name"] == "v0.8.0"
-    assert answer["assets"] == [{
-        "name": "lk-jwt-service_linux_amd64", "size": len(PROGRAM), "digest": f"sha256:{service.sha256}",
-        "browser_download_url":
-            "http://mirror.test/element-hq/lk-jwt-service/releases/download/v0.8.0/lk-jwt-service_linux_amd64"}]
+    assert answer["assets"] == [
+        {
+            "name": "lk-jwt-service_linux_amd64",
+            "size": len(PROGRAM),
+            "digest": f"sha256:{service.sha256}",
+            "browser_download_url": "http://mirror.test/element-hq/lk-jwt-service/releases/download/v0.8.0/lk-jwt-service_linux_amd64",
+        }
+    ]
     assert not (tmp_path / "mirror" / "old").exists()
 
 

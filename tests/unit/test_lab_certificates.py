@@ -18,8 +18,9 @@ from lab import certificates
 NOW = datetime.datetime(2026, 11, 20, tzinfo=datetime.UTC)
 
 
-def verify(ca: certificates.Authority, pair: certificates.KeyPair, name: str,
-           moment: datetime.datetime) -> None:
+def verify(
+    ca: certificates.Authority, pair: certificates.KeyPair, name: str, moment: datetime.datetime
+) -> None:
     """Verify the way a TLS client does."""
     chain = x509.load_pem_x509_certificates(pair.certificate.encode())
     policy = PolicyBuilder().store(Store([ca.certificate])).time(moment)
@@ -33,8 +34,11 @@ def test_a_certificate_is_for_exactly_its_name(tmp_path: Path) -> None:
     for other in ("lab.test", "matrix.lab.test", "a.rtc.lab.test"):
         with pytest.raises(VerificationError):
             verify(ca, pair, other, NOW)
-    names = x509.load_pem_x509_certificate(pair.certificate.encode()).extensions.get_extension_for_class(
-        x509.SubjectAlternativeName).value
+    names = (
+        x509.load_pem_x509_certificate(pair.certificate.encode())
+        .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        .value
+    )
     assert names.get_values_for_type(x509.DNSName) == ["rtc.lab.test"]
 
 

@@ -24,25 +24,31 @@ def site(**changes: str) -> Site:
 def test_the_labs_that_others_rely_on() -> None:
     labs = definitions.load().labs
     assert [one.as_data() for one in labs["demo"].sites] == [
-        {"host": "lab", "server_name": "lab.test", "image": "debian13", "well_known": "file"}]
+        {"host": "lab", "server_name": "lab.test", "image": "debian13", "well_known": "file"}
+    ]
     assert [(one.host, one.server_name, one.image, one.well_known) for one in labs["default"].sites] == [
-        ("d13", "d13.test", "debian13", "file"), ("d12", "d12.test", "debian12", "synapse")]
+        ("d13", "d13.test", "debian13", "file"),
+        ("d12", "d12.test", "debian12", "synapse"),
+    ]
 
 
 def test_the_names_of_a_site() -> None:
     assert site().names == ("a.test", "matrix.a.test", "rtc.a.test")
 
 
-@pytest.mark.parametrize(("sites", "said"), [
-    ([], "has no site"),
-    ([site(image="ubuntu")], "no image 'ubuntu'"),
-    ([site(host="client")], "reserved"),
-    ([site(host="A")], "not a usable host name"),
-    ([site(server_name="example.org")], "must end in .test"),
-    ([site(well_known="nginx")], "use file or synapse"),
-    ([site(), site(server_name="b.test")], "share one host"),
-    ([site(), site(host="b")], "share one server_name"),
-])
+@pytest.mark.parametrize(
+    ("sites", "said"),
+    [
+        ([], "has no site"),
+        ([site(image="ubuntu")], "no image 'ubuntu'"),
+        ([site(host="client")], "reserved"),
+        ([site(host="A")], "not a usable host name"),
+        ([site(server_name="example.org")], "must end in .test"),
+        ([site(well_known="nginx")], "use file or synapse"),
+        ([site(), site(server_name="b.test")], "share one host"),
+        ([site(), site(host="b")], "share one server_name"),
+    ],
+)
 def test_what_is_refused(sites: list[Site], said: str) -> None:
     with pytest.raises(LabError, match=said):
         definitions.build_lab("x", sites, IMAGES)

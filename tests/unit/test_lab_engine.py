@@ -38,12 +38,15 @@ def test_only_root_on_debian_installs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not engine.may_install(tmp_path / "missing")
 
 
-@pytest.mark.parametrize(("text", "command"), [
-    ("ID=debian\n", "sudo apt-get install -y docker.io mmdebstrap"),
-    ("ID=ubuntu\nID_LIKE=debian\n", "sudo apt-get install -y docker.io mmdebstrap"),
-    ('ID=rocky\nID_LIKE="rhel centos fedora"\n', "sudo dnf install -y moby-engine"),
-    ("ID=nixos\n", "Docker Engine or Docker Desktop"),
-])
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("ID=debian\n", "sudo apt-get install -y docker.io mmdebstrap"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "sudo apt-get install -y docker.io mmdebstrap"),
+        ('ID=rocky\nID_LIKE="rhel centos fedora"\n', "sudo dnf install -y moby-engine"),
+        ("ID=nixos\n", "Docker Engine or Docker Desktop"),
+    ],
+)
 def test_everybody_else_is_told_what_to_run(tmp_path: Path, text: str, command: str) -> None:
     assert command in engine.how_to_get_an_engine(os_release(tmp_path, text), NO_SOCKET)
 

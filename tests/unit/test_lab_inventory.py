@@ -14,10 +14,12 @@ from lab.artifacts import Artifact
 from lab.users import User
 
 LAB = definitions.load().labs["default"]
-LIVEKIT = Artifact("livekit", "1.13.5", "livekit_1.13.5_linux_amd64.tar.gz", "/x", "0" * 64,
-                   "built from Go module v1.13.5")
-STAND_IN = Artifact("token_service", "0.8.0", "lk-jwt-service_linux_amd64", "/y", "1" * 64,
-                    "lab stand-in (contract of 0.8)")
+LIVEKIT = Artifact(
+    "livekit", "1.13.5", "livekit_1.13.5_linux_amd64.tar.gz", "/x", "0" * 64, "built from Go module v1.13.5"
+)
+STAND_IN = Artifact(
+    "token_service", "0.8.0", "lk-jwt-service_linux_amd64", "/y", "1" * 64, "lab stand-in (contract of 0.8)"
+)
 
 
 def test_groups_and_hosts() -> None:
@@ -25,7 +27,9 @@ def test_groups_and_hosts() -> None:
     for group in ("matrixrtc_rtc", "matrixrtc_homeserver", "matrixrtc_well_known"):
         assert list(children[group]["hosts"]) == ["d13", "d12"]
     assert children["lab_client"]["hosts"]["client"] == {
-        "ansible_host": "matrixrtc-default-client", "ansible_python_interpreter": "/opt/probe/bin/python"}
+        "ansible_host": "matrixrtc-default-client",
+        "ansible_python_interpreter": "/opt/probe/bin/python",
+    }
 
 
 def test_a_site_is_described_as_an_operator_would() -> None:
@@ -45,8 +49,12 @@ def test_every_report_can_say_where_components_come_from() -> None:
     older = Artifact("livekit", "1.13.4", "a", "/z", "2" * 64, "another")
     variables = inventory.lab_variables([LIVEKIT, older, STAND_IN])
     assert variables["matrixrtc_lab_sources"] == {
-        "livekit": "built from Go module v1.13.5", "token_service": "lab stand-in (contract of 0.8)"}
-    assert variables["matrixrtc_release_url"] == variables["matrixrtc_release_api_url"] == "http://mirror.test"
+        "livekit": "built from Go module v1.13.5",
+        "token_service": "lab stand-in (contract of 0.8)",
+    }
+    assert (
+        variables["matrixrtc_release_url"] == variables["matrixrtc_release_api_url"] == "http://mirror.test"
+    )
 
 
 def test_versions_are_set_only_when_the_user_chose_them() -> None:
@@ -63,7 +71,8 @@ def test_tokens_are_for_their_owner_only_and_passwords_stay_out(tmp_path: Path) 
     file = tmp_path / "host_vars" / "d13" / "users.yml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert yaml.safe_load(file.read_text()) == {
-        "matrixrtc_probe_users": [{"user_id": "@alice:d13.test", "access_token": "syt_secret"}]}
+        "matrixrtc_probe_users": [{"user_id": "@alice:d13.test", "access_token": "syt_secret"}]
+    }
     public = (tmp_path / "hosts.yml").read_text()
     assert "syt_secret" not in public
     assert yaml.safe_load(public) == inventory.build(LAB, [LIVEKIT, STAND_IN])

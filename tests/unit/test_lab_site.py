@@ -26,8 +26,9 @@ SECRETS = site.SynapseSecrets("reg-secret", "mac-secret", "form-secret", "ed2551
 
 
 def files(which: definitions.Site, tmp_path: Path) -> dict[str, HostFile]:
-    made = site.operator_files(which, SETTINGS.images[which.image], SECRETS,
-                               certificates.authority(tmp_path, "default"))
+    made = site.operator_files(
+        which, SETTINGS.images[which.image], SECRETS, certificates.authority(tmp_path, "default")
+    )
     return {file.path: file for file in made}
 
 
@@ -107,8 +108,12 @@ def test_the_archive_keeps_owner_mode_and_links() -> None:
 
 def test_addresses_are_fixed_and_every_name_has_one() -> None:
     plan = network.plan(SETTINGS.labs["default"], "172.30.0.0/16")
-    assert plan.addresses == {"mirror": "172.30.0.2", "client": "172.30.0.3", "d13": "172.30.0.10",
-                              "d12": "172.30.0.11"}
+    assert plan.addresses == {
+        "mirror": "172.30.0.2",
+        "client": "172.30.0.3",
+        "d13": "172.30.0.10",
+        "d12": "172.30.0.11",
+    }
     entries = plan.hosts_entries()
     assert entries["rtc.d12.test"] == entries["matrix.d12.test"] == entries["d12.test"] == "172.30.0.11"
     assert entries["mirror.test"] == entries["mirror.d13.test"] == "172.30.0.2"
@@ -133,14 +138,23 @@ def test_the_record_of_a_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         state.read("default")
 
 
-@pytest.mark.parametrize(("name", "text", "archive"), [
-    ("debian.sources", "Types: deb\n# http://old.example/debian\nURIs: http://mirror.example/debian/\n",
-     "http://mirror.example/debian"),
-    ("own.list", "# deb http://old.example/debian x y\ndeb [signed-by=/k] https://m.example/a/debian x y\n",
-     "https://m.example/a/debian"),
-    ("debian.sources", "URIs: http://mirror.example/debian-security\n", apt.DEFAULT_ARCHIVE),
-    ("debian.sources.save", "URIs: http://mirror.example/debian\n", apt.DEFAULT_ARCHIVE),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "archive"),
+    [
+        (
+            "debian.sources",
+            "Types: deb\n# http://old.example/debian\nURIs: http://mirror.example/debian/\n",
+            "http://mirror.example/debian",
+        ),
+        (
+            "own.list",
+            "# deb http://old.example/debian x y\ndeb [signed-by=/k] https://m.example/a/debian x y\n",
+            "https://m.example/a/debian",
+        ),
+        ("debian.sources", "URIs: http://mirror.example/debian-security\n", apt.DEFAULT_ARCHIVE),
+        ("debian.sources.save", "URIs: http://mirror.example/debian\n", apt.DEFAULT_ARCHIVE),
+    ],
+)
 def test_the_machines_debian_archive(tmp_path: Path, name: str, text: str, archive: str) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list.d" / name).write_text(text)
@@ -148,7 +162,10 @@ def test_the_machines_debian_archive(tmp_path: Path, name: str, text: str, archi
 
 
 def test_only_what_a_download_needs_is_taken_over() -> None:
-    dump = ('APT::Install-Recommends "1";\nAcquire::http::Proxy "http://proxy.example:3128";\n'
-            'Acquire::Check-Date "false";\nAcquire::Languages:: "de";\nDPkg::Post-Invoke:: "rm -rf /x";\n')
-    assert apt.relevant_conf(dump) == ('Acquire::http::Proxy "http://proxy.example:3128";\n'
-                                       'Acquire::Check-Date "false";\n')
+    dump = (
+        'APT::Install-Recommends "1";\nAcquire::http::Proxy "http://proxy.example:3128";\n'
+        'Acquire::Check-Date "false";\nAcquire::Languages:: "de";\nDPkg::Post-Invoke:: "rm -rf /x";\n'
+    )
+    assert apt.relevant_conf(dump) == (
+        'Acquire::http::Proxy "http://proxy.example:3128";\nAcquire::Check-Date "false";\n'
+    )

@@ -13,7 +13,9 @@ OUTSIDE_TCP = {22, 80, 443, 7881}
 OUTSIDE_UDP = set(range(7882, 7886))
 
 
-@pytest.mark.parametrize("unit", ["livekit", "lk-jwt-service", "matrixrtc-firewall", "matrix-synapse", "nginx"])
+@pytest.mark.parametrize(
+    "unit", ["livekit", "lk-jwt-service", "matrixrtc-firewall", "matrix-synapse", "nginx"]
+)
 def test_units_run_and_start_at_boot(host, unit):
     service = host.service(unit)
     assert service.is_running
@@ -38,7 +40,9 @@ def test_only_documented_listeners_on_outside_addresses(host):
         for address, port in listeners(host, protocol):
             local = address.strip("[]").split("%")[0]
             loopback = local.startswith("127.") or local == "::1"
-            assert loopback or int(port) in allowed, f"{address}:{port}/{protocol} listens on an outside address"
+            assert loopback or int(port) in allowed, (
+                f"{address}:{port}/{protocol} listens on an outside address"
+            )
 
 
 def test_signalling_and_token_service_listen_on_loopback_only(host):
@@ -64,14 +68,16 @@ def test_secrets_are_kept(host, path, mode, group):
 def test_the_secret_is_nowhere_else(host):
     secret = host.file("/etc/matrixrtc/livekit_secret").content_string.strip()
     assert len(secret) >= 48
-    # The secret reaches grep on standard input, so that looking for it does not itself show it in the process list.
+    # grep reads the secret from the file, so that looking for it does not show it in the process list.
     places = "/proc/[0-9]*/cmdline /proc/[0-9]*/environ"
     seen = host.run(f"grep -lFf /etc/matrixrtc/livekit_secret {places} 2>/dev/null")
     assert seen.stdout == ""
     journal = host.run("journalctl --no-pager -o cat | grep -cFf /etc/matrixrtc/livekit_secret")
     assert journal.stdout.strip() == "0"
-    readable = host.run("find /etc /var /opt /usr/local -xdev -type f -perm -o+r -print0"
-                        " | xargs -0 grep -lFf /etc/matrixrtc/livekit_secret")
+    readable = host.run(
+        "find /etc /var /opt /usr/local -xdev -type f -perm -o+r -print0"
+        " | xargs -0 grep -lFf /etc/matrixrtc/livekit_secret"
+    )
     assert readable.stdout == ""
 
 
@@ -101,7 +107,9 @@ def test_synapse_kept_the_operators_values(host):
 
 def test_the_well_known_keeps_foreign_keys(host):
     name = host.ansible.get_variables()["matrixrtc_server_name"]
-    body = host.check_output(f"curl -s --resolve {name}:443:127.0.0.1 https://{name}/.well-known/matrix/client")
+    body = host.check_output(
+        f"curl -s --resolve {name}:443:127.0.0.1 https://{name}/.well-known/matrix/client"
+    )
     document = json.loads(body)
     foci = document["org.matrix.msc4143.rtc_foci"]
     assert foci == [{"type": "livekit", "livekit_service_url": f"https://rtc.{name}/livekit/jwt"}]

@@ -13,6 +13,8 @@ from lab_playbooks import play
 SITE = "d13"
 testinfra_hosts = [f"ansible://{SITE}"]
 
+ONLY_SITE = ("--limit", f"{SITE},client,localhost")
+
 EMPTY_TRANSPORTS = r"""
 file=$(grep -l '^matrix_rtc:' /etc/matrix-synapse/homeserver.yaml /etc/matrix-synapse/conf.d/*.yaml)
 python3 - "$file" <<'END'
@@ -51,23 +53,31 @@ class Fault:
 
 
 FAULTS = {
-    "livekit_stopped": Fault("systemctl stop livekit", "host_services", "livekit not running", "systemctl start livekit"),
+    "livekit_stopped": Fault(
+        "systemctl stop livekit", "host_services", "livekit not running", "systemctl start livekit"
+    ),
     "secret_altered": Fault(ALTER_SECRET, "host_credentials", "is not the same", "run site.yml"),
     "udp_rule_removed": Fault(REMOVE_UDP_RULE, "host_firewall", "rule that opens UDP", "role firewall"),
     "transports_emptied": Fault(EMPTY_TRANSPORTS, "transports", "MISSING_MATRIX_RTC_TRANSPORT", "transports"),
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_verify_names_the_fault_and_site_repairs_it(host, name):
-    fault = FAULTS[name]
-    host.run_expect([0], fault.script)
-    broken = play("verify", "--limit", f"{SITE},client,localhost")
+@pytest.fixture(params=list(FAULTS))
+def fault(request, host):
+    """A fault, made now, and repaired by site.yml whatever the test finds."""
+    chosen = FAULTS[request.param]
+    host.run_expect([0], chosen.script)
+    yield chosen
+    play("site", *ONLY_SITE).ok()
+
+
+def test_verify_names_the_fault_and_site_repairs_it(fault):
+    broken = play("verify", *ONLY_SITE)
     assert broken.status != 0, broken.output
     words = " ".join(broken.output.split())
     assert f"FAIL {fault.check}" in words, broken.output
     assert fault.cause in words, broken.output
     assert fault.fix in words, broken.output
 
-    assert play("site", "--limit", f"{SITE},client,localhost").ok().changed > 0
-    play("verify", "--limit", f"{SITE},client,localhost").ok()
+    assert play("site", *ONLY_SITE).ok().changed > 0
+    play("verify", *ONLY_SITE).ok()

@@ -21,7 +21,9 @@ def uninstalled():
 
 
 def test_the_host_is_as_it_was(host):
-    host.run_expect([0], "cat > /root/manifest.py <<'END'\n" + MANIFEST.read_text(encoding="utf-8") + "\nEND\n")
+    host.run_expect(
+        [0], "cat > /root/manifest.py <<'END'\n" + MANIFEST.read_text(encoding="utf-8") + "\nEND\n"
+    )
     host.check_output("python3 /root/manifest.py /root/manifest-after.json")
     before = json.loads(host.file("/root/manifest-before.json").content_string)
     after = json.loads(host.file("/root/manifest-after.json").content_string)
@@ -37,5 +39,7 @@ def test_the_operators_sites_answer(host):
     name = host.ansible.get_variables()["matrixrtc_server_name"]
     for url in (f"https://{name}/", f"https://matrix.{name}/_matrix/client/versions"):
         server = url.split("/")[2]
-        code = host.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' --resolve {server}:443:127.0.0.1 {url}")
+        code = host.check_output(
+            f"curl -s -o /dev/null -w '%{{http_code}}' --resolve {server}:443:127.0.0.1 {url}"
+        )
         assert code == "200", url
