@@ -114,6 +114,7 @@ def predict(wanted: Wanted, host: Host, pending: bool = False) -> Outcome:
     if pending:
         plan.outcome.reason = "its inputs would change"
         plan.outcome.action = _action(wanted, plan.unit, plan.outcome.reason)
+        plan.outcome.hash = ""  # nobody knows it before the inputs are there
     outcome = plan.outcome
     outcome.switched = plan.unit.must_be_switched(wanted.enabled)
     outcome.changed = outcome.action in ("started", "restarted") or outcome.switched
@@ -332,11 +333,13 @@ class _Run(_Plan):
         wrong = self._wait(self.unit.invocation) if self._unhealthy() else ""
         if wrong:
             recent = self._journal(self.host.wall() - RECENT_SECONDS)
-            raise self._error([
-                f"{self.wanted.unit} runs on its present configuration but is not healthy: {wrong}.",
-                f"Its journal of the last ten minutes says:\n{recent}",
-                f"Nothing was changed. 'systemctl restart {self.wanted.unit}' restarts it by hand.",
-            ])
+            raise self._error(
+                [
+                    f"{self.wanted.unit} runs on its present configuration but is not healthy: {wrong}.",
+                    f"Its journal of the last ten minutes says:\n{recent}",
+                    f"Nothing was changed. 'systemctl restart {self.wanted.unit}' restarts it by hand.",
+                ]
+            )
 
     def _switch(self) -> None:
         if unit_state(self.host, self.wanted.unit).must_be_switched(self.wanted.enabled):

@@ -12,28 +12,25 @@ format its service reads:
 from __future__ import annotations
 
 import contextlib
-import grp
 import json
 import os
-import pwd
 import secrets
-import stat
 import string
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .files import atomic_write, read_bytes, remove_file
+from .files import read_bytes, remove_file
+from .managed_files import ManagedFile, provide_folder, write
 
 SECRET_LENGTH = 48
 SHORTEST_SECRET = 32  # LiveKit itself only logs an error for a shorter one
 # No punctuation: a key file may hold one colon only, and odd characters have broken a deployment before.
 ALPHABET = string.ascii_letters + string.digits
 SECRET_MODE = 0o600
-FOLDER_MODE = 0o755
 
 FORMATS: Mapping[str, Callable[[str, str], str]] = {
-    # JSON's strings are YAML's, and a key or secret such as "1e5" stays text
+    # JSON's strings are YAML's, and a key such as 123 stays text
     "livekit_keys": lambda key, secret: f"{json.dumps(key)}: {json.dumps(secret)}\n",
     "key": lambda key, secret: f"{key}\n",
     "secret": lambda key, secret: f"{secret}\n",
@@ -45,14 +42,11 @@ class CredentialsError(Exception):
 
 
 @dataclass(frozen=True)
-class CredentialFile:
+class CredentialFile(ManagedFile):
     """A file of a service. `format` is a key of FORMATS."""
 
-    path: str
-    format: str
-    owner: str | int = "root"
-    group: str | int = "root"
     mode: int = 0o640
+    format: str = "secret"
 
 
 @dataclass
@@ -76,11 +70,11 @@ def provide(key: str, secret: str, path: str, files: Sequence[CredentialFile], d
     """
     outcome = Outcome()
     for name in (path, *(file.path for file in files)):
-        outcome.folders += _provide_folder(os.path.dirname(name), dry)
+        outcome.folders += provide_folder(name, dry)
     known = _secret(path, secret, outcome, dry)
     for file in files:
         content = FORMATS[file.format](key, known).encode()
-        if _write(file, content, dry):
+        if write(file, content, dry):
             outcome.files.append(file.path)
     outcome.folders = list(dict.fromkeys(outcome.folders))
     return outcome
@@ -102,7 +96,7 @@ def remove(paths: Sequence[str], dry: bool = False) -> Outcome:
 
 def _secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
     """The secret that counts: the given one, else the host's, else a new one."""
-    file = CredentialFile(path, "secret", os.geteuid(), os.getegid(), SECRET_MODE)
+    file = ManagedFile(path, os.geteuid(), os.getegid(), SECRET_MODE)
     if given:
         _require_length(given, "The secret that was given")
     kept = "" if given and not _has(path, given) else _kept(path)
@@ -112,7 +106,7 @@ def _secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
         return made if dry else _create(path, made)
     # bytes that say the same are left alone, only their mode and owner are seen to
     content = (read_bytes(path) or b"") if kept else f"{given}\n".encode()
-    if _write(file, content, dry):
+    if write(file, content, dry):
         outcome.files.append(path)
     return kept or given
 
@@ -152,34 +146,3 @@ def _create(path: str, secret: str) -> str:
     finally:
         os.unlink(temporary)
     return _kept(path)
-
-
-def _write(file: CredentialFile, content: bytes, dry: bool) -> bool:
-    """Write a file, or tell whether it would be; True when something differs."""
-    if dry:
-        return _differs(file, content)
-    return atomic_write(file.path, content, mode=file.mode, owner=file.owner, group=file.group)
-
-
-def _differs(file: CredentialFile, content: bytes) -> bool:
-    if not os.path.isfile(file.path):
-        return True
-    facts = os.stat(file.path)
-    try:
-        uid = file.owner if isinstance(file.owner, int) else pwd.getpwnam(file.owner).pw_uid
-        gid = file.group if isinstance(file.group, int) else grp.getgrnam(file.group).gr_gid
-    except LookupError:
-        return True
-    there = (stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid)
-    return read_bytes(file.path) != content or there != (file.mode, uid, gid)
-
-
-def _provide_folder(folder: str, dry: bool) -> list[str]:
-    """Make a folder and those above it, open to all: what is private has its own mode. Returns new ones."""
-    if os.path.isdir(folder):
-        return []
-    made = [*_provide_folder(os.path.dirname(folder), dry), folder]
-    if not dry:
-        os.mkdir(folder)
-        os.chmod(folder, FOLDER_MODE)
-    return made

@@ -75,8 +75,7 @@ def refused_token(answer: Response, site: Site, outline: Outline) -> Check:
         return outline.fail(
             answer.summary(),
             "the token service could not make the room although LiveKit runs: its key or secret "
-            "differs from LiveKit's, or it may not use LiveKit's admin API through the proxy. "
-            + NO_ACCESS,
+            "differs from LiveKit's, or it may not use LiveKit's admin API through the proxy. " + NO_ACCESS,
             "run site.yml, which gives both the same pair; look for 401 (wrong secret) or 403 and 404"
             " (blocked /twirp) in journalctl -u lk-jwt-service",
         )

@@ -19,8 +19,13 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 PROPERTIES = (
-    "LoadState", "ActiveState", "SubState", "UnitFileState", "InvocationID",
-    "ExecMainStartTimestampMonotonic", "NeedDaemonReload",
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "InvocationID",
+    "ExecMainStartTimestampMonotonic",
+    "NeedDaemonReload",
 )
 JOURNAL_LINES = 20
 CANNOT_RUN = (126, 127)  # what a shell says of a command it may not run and of one that is not there
@@ -81,8 +86,14 @@ class LocalHost:
     def run(self, argv: Sequence[str], timeout: float | None = None, user: str = "") -> Ran:
         try:
             done = subprocess.run(
-                list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                timeout=timeout, check=False, cwd="/", **_identity(user),
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=timeout,
+                check=False,
+                cwd="/",
+                **_identity(user),
             )
         except OSError as error:
             return Ran(127 if isinstance(error, FileNotFoundError) else 126, str(error))
@@ -167,8 +178,16 @@ def journal(host: Host, unit: str, since: float, namespace: str = "") -> str:
     where = [f"--namespace={namespace}"] if namespace else []
     host.run(["journalctl", *where, "--sync"], timeout=10)
     said = host.run(
-        ["journalctl", *where, f"--unit={unit}", f"--since=@{int(since)}", f"--lines={JOURNAL_LINES}",
-         "--output=cat", "--quiet", "--no-pager"],
+        [
+            "journalctl",
+            *where,
+            f"--unit={unit}",
+            f"--since=@{int(since)}",
+            f"--lines={JOURNAL_LINES}",
+            "--output=cat",
+            "--quiet",
+            "--no-pager",
+        ],
         timeout=10,
     )
     return said.output.strip()

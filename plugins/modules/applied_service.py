@@ -185,7 +185,7 @@ reason:
   type: str
   sample: its inputs changed since it was last started
 hash:
-  description: The hash of the inputs and the fingerprint.
+  description: The hash of the inputs and the fingerprint. Empty in check mode if O(pending).
   returned: when O(state=present)
   type: str
 restarts:
@@ -275,7 +275,7 @@ def diff_of(wanted: Wanted, outcome: Outcome) -> dict[str, str]:
     """What the service runs on, before and after, as Ansible's diff."""
     before = f"runs on inputs {outcome.previous_hash[:16] or '(none)'}\n"
     stays = outcome.action in ("none", "deferred")
-    after = before if stays else f"runs on inputs {outcome.hash[:16] or '(none)'}\n"
+    after = before if stays else f"runs on inputs {outcome.hash[:16] or '(yet to be written)'}\n"
     return {"before_header": wanted.unit, "after_header": wanted.unit, "before": before, "after": after}
 
 
@@ -284,7 +284,9 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     wanted = wanted_from(module.params)
     if wanted.health and not wanted.health.url.startswith("http://"):
-        module.fail_json(msg=f"health.url: '{wanted.health.url}' is no plain HTTP address. Set it to http://...")
+        module.fail_json(
+            msg=f"health.url: '{wanted.health.url}' is no plain HTTP address. Set it to http://..."
+        )
     host = LocalHost()
     try:
         if module.params["state"] == "absent":

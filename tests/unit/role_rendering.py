@@ -55,8 +55,8 @@ class Role:
         """A template of this role, or of another, with further variables of the task."""
         text = (ROLES / (role or self.name) / "templates" / template).read_text(encoding="utf-8")
         values = {**self._templar.available_variables, **given}
-        with self._templar.set_temporary_context(available_variables=values):
-            return str(self._templar.template(trust_as_template(text), escape_backslashes=False))
+        templar = self._templar.copy_with_new_env(available_variables=values)
+        return str(templar.template(trust_as_template(text), escape_backslashes=False))
 
     def unit(self) -> dict[str, list[str]]:
         """The directives of the role's unit, each with its values in order."""

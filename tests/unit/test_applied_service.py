@@ -97,9 +97,13 @@ class FakeSystemd:
 
     def _shown(self) -> str:
         values = {
-            "LoadState": self.load, "ActiveState": self.active, "SubState": self.sub,
-            "UnitFileState": self.file_state, "InvocationID": self.invocation,
-            "ExecMainStartTimestampMonotonic": str(int(self.started * 1e6)), "NeedDaemonReload": "no",
+            "LoadState": self.load,
+            "ActiveState": self.active,
+            "SubState": self.sub,
+            "UnitFileState": self.file_state,
+            "InvocationID": self.invocation,
+            "ExecMainStartTimestampMonotonic": str(int(self.started * 1e6)),
+            "NeedDaemonReload": "no",
         }
         return "".join(f"{key}={value}\n" for key, value in values.items())
 
@@ -192,7 +196,9 @@ def test_first_run_starts_and_second_run_does_nothing(wanted: Wanted, host: Fake
     assert summary(apply(wanted, host)) == (True, "started", 1)
     assert host.file_state == "enabled"
     assert [call for call in host.calls if not call.startswith("systemctl reset")] == [
-        "livekit-server ports", "systemctl daemon-reload", "systemctl restart livekit.service",
+        "livekit-server ports",
+        "systemctl daemon-reload",
+        "systemctl restart livekit.service",
         "systemctl enable livekit.service",
     ]
     host.calls.clear()
@@ -334,7 +340,11 @@ def test_callers_backups_are_put_back_when_no_good_set_knows_the_file(
     backup.write_text("operator's")
     host.config, host.active = homeserver, "active"
     foreign = replace(
-        wanted, inputs=(), daemon_reload=False, check=None, fingerprint="new",
+        wanted,
+        inputs=(),
+        daemon_reload=False,
+        check=None,
+        fingerprint="new",
         rollback_files=(RollbackFile(str(homeserver), str(backup)), RollbackFile(str(new))),
     )
     assert fails(foreign, host).rolled_back
@@ -389,7 +399,10 @@ def after_a_kill(wanted: Wanted, host: FakeSystemd, config: Path, content: str) 
 
 
 COMMANDS = (
-    "livekit-server ports", "systemctl daemon-reload", "systemctl restart", "systemctl enable",
+    "livekit-server ports",
+    "systemctl daemon-reload",
+    "systemctl restart",
+    "systemctl enable",
     "systemctl show",
 )
 
@@ -441,6 +454,15 @@ def test_a_crash_between_write_and_revert_is_noticed(wanted: Wanted, host: FakeS
 def test_a_crash_or_reboot_alone_restarts_nothing(wanted: Wanted, host: FakeSystemd) -> None:
     apply(wanted, host)
     host.crash()
+    assert summary(apply(wanted, host)) == (False, "none", 0)
+
+
+def test_a_file_that_is_touched_or_rewritten_as_it_was_restarts_nothing(
+    wanted: Wanted, host: FakeSystemd, config: Path
+) -> None:
+    apply(wanted, host)
+    host.wall_offset = time.time() - host.now - 60  # the unit was started a minute ago
+    config.write_text("good 1")
     assert summary(apply(wanted, host)) == (False, "none", 0)
 
 

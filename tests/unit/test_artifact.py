@@ -112,8 +112,13 @@ def site() -> FakeSite:
 @pytest.fixture
 def livekit(tmp_path: Path) -> Program:
     return Program(
-        name="livekit", version="1.13.5", install_dir=str(tmp_path / "opt" / "livekit"),
-        binary="livekit-server", archive=True, smoke=("--version",), smoke_expect=r"version 1\.13",
+        name="livekit",
+        version="1.13.5",
+        install_dir=str(tmp_path / "opt" / "livekit"),
+        binary="livekit-server",
+        archive=True,
+        smoke=("--version",),
+        smoke_expect=r"version 1\.13",
     )
 
 
@@ -282,9 +287,7 @@ def test_a_link_in_an_archive_is_no_program(livekit: Program, site: FakeSite) ->
     assert "Expected a file 'livekit-server'" in refused(livekit, source, site)
 
 
-def test_full_disk_leaves_no_rest(
-    livekit: Program, site: FakeSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_leaves_no_rest(livekit: Program, site: FakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
     upgrade(livekit, site, "1.13.4")
 
     def full(path: str, *given: object) -> None:

@@ -37,9 +37,9 @@ def secret(folder: Path) -> str:
 @pytest.fixture
 def files(folder: Path) -> list[CredentialFile]:
     return [
-        CredentialFile(str(folder / "livekit" / "keys.yaml"), "livekit_keys", ME, MINE),
-        CredentialFile(str(folder / "jwt" / "key"), "key", ME, MINE),
-        CredentialFile(str(folder / "jwt" / "secret"), "secret", ME, MINE),
+        CredentialFile(str(folder / "livekit" / "keys.yaml"), ME, MINE, format="livekit_keys"),
+        CredentialFile(str(folder / "jwt" / "key"), ME, MINE, format="key"),
+        CredentialFile(str(folder / "jwt" / "secret"), ME, MINE, format="secret"),
     ]
 
 
@@ -64,10 +64,10 @@ def test_two_hosts_have_two_secrets(tmp_path: Path) -> None:
 
 
 def test_every_service_reads_the_same_pair(secret: str, files: list[CredentialFile]) -> None:
-    provide("1e5", "", secret, files)
+    provide("123", "", secret, files)
     known = Path(secret).read_text().strip()
-    assert yaml.safe_load(Path(files[0].path).read_text()) == {"1e5": known}
-    assert Path(files[1].path).read_text() == "1e5\n"
+    assert yaml.safe_load(Path(files[0].path).read_text()) == {"123": known}
+    assert Path(files[1].path).read_text() == "123\n"
     assert Path(files[2].path).read_text() == f"{known}\n"
 
 
@@ -160,6 +160,12 @@ def test_check_mode_afterwards(secret: str, files: list[CredentialFile]) -> None
     assert Path(files[1].path).read_text() == "matrixrtc\n"
     os.chmod(files[1].path, stat.S_IRUSR)
     assert provide("matrixrtc", "", secret, files, dry=True).files == [files[1].path]
+
+
+def test_check_mode_where_a_group_is_yet_to_come(secret: str, files: list[CredentialFile]) -> None:
+    provide("matrixrtc", "", secret, files)
+    stranger = replace(files[0], group="livekit-to-be")
+    assert provide("matrixrtc", "", secret, [stranger], dry=True).files == [files[0].path]
 
 
 def test_unknown_group_is_an_error_outside_check_mode(secret: str, files: list[CredentialFile]) -> None:

@@ -194,9 +194,8 @@ def test_a_removed_udp_rule_is_named_with_its_chain(machine: Machine) -> None:
     checks = machine.checks()
     assert failed(checks) == ["host_firewall"]
     assert (
-        "UDP 7882-7885 is dropped in table inet filter, chain input, by its policy" in checks[
-            "host_firewall"
-        ].seen
+        "UDP 7882-7885 is dropped in table inet filter, chain input, by its policy"
+        in checks["host_firewall"].seen
     )
     assert "UDP 7882-7885" in checks["host_firewall"].fix
 
