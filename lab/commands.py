@@ -60,7 +60,7 @@ def _wanted_and_known(settings: Definitions, name: str, site_arguments: list[str
     lab = definitions.choose(settings, name, site_arguments, known.sites if known else None)
     info = known or state.fresh(lab)
     if [site.as_data() for site in lab.sites] != info.sites:
-        there = ", ".join(site["host"] for site in info.sites)
+        there = ", ".join(host["name"] for site in info.sites for host in site["hosts"])
         raise LabError(
             f"lab {name} exists with other sites ({there}); remove it first: python -m lab down {name}"
         )
@@ -90,7 +90,7 @@ def _bring_up(
         with _workers() as pool:
             making.make(making.Making(progress, client, settings, lab, info, pool), missing)
     stopped = {host: container for host, container in finished.items() if container.status == "exited"}
-    hosts.restart(stopped, progress)
+    hosts.restart(lab, stopped, progress)
 
 
 def _say_what_differs(
@@ -117,16 +117,14 @@ def _say_what_differs(
 def _describe(progress: Progress, lab: Lab, info: state.Info) -> None:
     plan = network.plan(lab, info.subnet)
     progress.say()
-    for site in lab.sites:
-        progress.say(
-            f"  {site.host:<8} {plan.addresses[site.host]:<14} {site.server_name}, {site.image}, "
-            f"well-known from {site.well_known}"
-        )
+    for site, place in lab.places:
+        what = f"{place.image}, {', '.join(place.operator.parts)} by operator {place.operator.name}"
+        progress.say(f"  {place.name:<8} {plan.addresses[place.name]:<14} {site.names(place)[0]}, {what}")
     for host in (CLIENT, MIRROR):
         progress.say(f"  {host:<8} {plan.addresses[host]:<14} {', '.join(plan.names[host])}")
     _say_sources(progress, info)
     progress.say(f"  inventory: {os.path.relpath(lab_dir(lab.name) / 'inventory')}")
-    progress.say(f"  a shell: docker exec -it {hosts.container_name(lab.name, lab.sites[0].host)} bash")
+    progress.say(f"  a shell: docker exec -it {hosts.container_name(lab.name, lab.places[0][1].name)} bash")
     progress.say()
 
 
@@ -205,13 +203,14 @@ def status(progress: Progress) -> None:
 
 
 def build_images(progress: Progress, wanted: Sequence[str]) -> None:
-    """Build the images of all distributions (or of those named) and the client's."""
+    """Build the images of labs.yml's hosts (on all distributions, or on those named) and the client's."""
     settings = definitions.load()
     unknown = sorted(set(wanted) - set(settings.images))
     if unknown:
         raise LabError(f"no image {', '.join(unknown)}; there are {', '.join(sorted(settings.images))}")
     with state.locked(progress):
         builder = images.Builder(engine.ensure(progress), settings, apt.host_settings(), progress)
+        hosts_images = {pair for pair in settings.host_images() if not wanted or pair[0] in wanted}
         with _workers() as pool:
-            built = [future.result() for future in builder.build(set(wanted or settings.images), pool)]
+            built = [future.result() for future in builder.build(hosts_images, pool)]
     progress.say(f"Built: {', '.join(built)}" if built else "All images are up to date.")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +19,18 @@ from docker.types import EndpointConfig
 
 from . import mirror
 from .certificates import Authority
-from .definitions import Definitions, Lab, Site
+from .definitions import Definitions, Host, Lab, Site
 from .engine import choose_privileges
 from .errors import LabError
-from .images import client_tag, site_tag
+from .images import client_tag, host_tag, site_tag
 from .network import CLIENT, LAB_LABEL, MIRROR, Plan, network_name
+from .operators import HostFile
 from .paths import TEMPLATES
 from .progress import Progress
-from .site import HostFile, SynapseSecrets, archive, ca_file, operator_files
+from .site import SynapseSecrets, archive, ca_file, host_files
 
 BOOT_SECONDS = 60
 _BOOTED = ("running", "degraded")
-# What the operator runs. To systemd, a unit that waits for its next attempt to start has not failed.
-OPERATOR_UNITS = ("nginx", "nftables", "ssh", "matrix-synapse")
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class Surroundings:
     ca: Authority
     progress: Progress
 
-    def site_image(self, site: Site) -> str:
-        """The tag of a site's image."""
-        return site_tag(self.definitions.images[site.image])
+    def image(self, host: Host) -> str:
+        """The tag of a host's image."""
+        return host_tag(self.definitions.images[host.image], host.operator)
 
 
 def container_name(lab: str, host: str) -> str:
@@ -73,14 +72,14 @@ def create_all(
 ) -> None:
     """Make, start and await the hosts in `missing`, at the same time."""
     futures: list[Future[None]] = []
-    sites = [site for site in here.lab.sites if site.host in missing]
+    places = [(site, host) for site, host in here.lab.places if host.name in missing]
     if CLIENT in missing:
         futures.append(pool.submit(_client, here))
     if MIRROR in missing:
         futures.append(pool.submit(_mirror, here))
-    if sites:
+    if places:
         resolv_conf = _resolv_conf(here)
-        privileges = choose_privileges(here.client, here.site_image(sites[0]))
+        privileges = choose_privileges(here.client, here.image(places[0][1]))
         options = {
             **privileges,
             "volumes": {
@@ -88,7 +87,9 @@ def create_all(
                 str(resolv_conf): {"bind": "/etc/resolv.conf", "mode": "rw"},
             },
         }
-        futures += [pool.submit(_site, here, site, secrets[site.host], options) for site in sites]
+        futures += [
+            pool.submit(_host, here, site, host, secrets[site.server_name], options) for site, host in places
+        ]
     for future in futures:
         future.result()
 
@@ -99,7 +100,7 @@ def _resolv_conf(here: Surroundings) -> Path:
     Inside a network the engine answers at 127.0.0.11, by packet filter rules inside the host that an
     operator's `flush ruleset` removes.
     """
-    image = here.site_image(here.lab.sites[0])
+    image = here.image(here.lab.places[0][1])
     text = here.client.containers.run(image, ["cat", "/etc/resolv.conf"], remove=True, network_mode="bridge")
     path = here.folder / "resolv.conf"
     path.write_bytes(text)
@@ -129,13 +130,15 @@ def _create(here: Surroundings, host: str, image: str, files: list[HostFile], **
     return container
 
 
-def _site(here: Surroundings, site: Site, secrets: SynapseSecrets, options: Mapping[str, Any]) -> None:
-    image = here.definitions.images[site.image]
-    with here.progress.step(f"Starting {site.host} ({site.server_name}, {site.image})"):
-        files = operator_files(site, image, secrets, here.ca)
-        container = _create(here, site.host, site_tag(image), files, **options)
+def _host(
+    here: Surroundings, site: Site, host: Host, secrets: SynapseSecrets, options: Mapping[str, Any]
+) -> None:
+    image = here.definitions.images[host.image]
+    with here.progress.step(f"Starting {host.name} ({site.names(host)[0]}, {host.image})"):
+        files = host_files(site, host, image, secrets, here.ca, here.plan.addresses)
+        container = _create(here, host.name, here.image(host), files, **options)
         container.start()
-        await_boot(container)
+        await_boot(container, host.operator.units)
         execute(container, ["update-ca-certificates"])
 
 
@@ -160,7 +163,7 @@ def _mirror(here: Surroundings) -> None:
         container = _create(
             here,
             MIRROR,
-            here.site_image(here.lab.sites[0]),
+            site_tag(here.definitions.images[here.lab.places[0][1].image]),
             [HostFile("/etc/nginx/mirror.conf", mirror.NGINX_CONF)],
             command=["nginx", "-c", "/etc/nginx/mirror.conf", "-g", "daemon off;"],
             init=True,
@@ -169,17 +172,21 @@ def _mirror(here: Surroundings) -> None:
         container.start()
 
 
-def restart(stopped: Mapping[str, Container], progress: Progress) -> None:
+def restart(lab: Lab, stopped: Mapping[str, Container], progress: Progress) -> None:
     """Start hosts that are finished but stopped, as after a reboot of this machine. What is on them stays."""
+    units = {host.name: host.operator.units for _site, host in lab.places}
     for host, container in sorted(stopped.items()):
         with progress.step(f"Starting {host} again"):
             container.start()
-            if host not in (CLIENT, MIRROR):
-                await_boot(container)
+            if host in units:
+                await_boot(container, units[host])
 
 
-def await_boot(container: Container) -> None:
-    """Wait until systemd has started everything. Raises LabError that names what did not come up."""
+def await_boot(container: Container, wanted: Sequence[str]) -> None:
+    """Wait until systemd has started everything. Raises LabError that names what did not come up.
+
+    wanted: units that have to run. To systemd, one that waits for its next attempt to start has not failed.
+    """
     deadline = time.monotonic() + BOOT_SECONDS
     state = ""
     while state not in _BOOTED and time.monotonic() < deadline:
@@ -190,8 +197,8 @@ def await_boot(container: Container) -> None:
             raise LabError(f"{container.name} stopped while booting:\n{said}")
         state = _output(container, "systemctl", "is-system-running").strip()
     # is-active succeeds when one of several units is active: its words count, not its status
-    words = _output(container, "systemctl", "is-active", *OPERATOR_UNITS).split()
-    if state != "running" or words != ["active"] * len(OPERATOR_UNITS):
+    words = _output(container, "systemctl", "is-active", *wanted).split()
+    if state != "running" or words != ["active"] * len(wanted):
         units = _output(
             container,
             "systemctl",

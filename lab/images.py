@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 
@@ -21,6 +22,7 @@ from .builds import INPUTS_LABEL, REPOSITORY, build, inputs_of
 from .definitions import Definitions, Image
 from .engine import go_architecture
 from .hashing import hash_of, hash_of_bytes
+from .operators import Operator
 from .paths import DOCKERFILES
 from .progress import Progress
 
@@ -41,6 +43,16 @@ class Recipe:
         return hash_of([base, self.dockerfile, files, self.requirements, self.python])
 
 
+@dataclass(frozen=True)
+class Plan:
+    """An image to have: distribution, recipe, the tag that it is built on, the hash of all its inputs."""
+
+    image: Image
+    recipe: Recipe
+    parent: str
+    inputs: str
+
+
 def site_tag(image: Image) -> str:
     """The tag of the image for a site on this distribution."""
     return f"{REPOSITORY}/site:{image.name}"
@@ -52,7 +64,7 @@ def client_tag(image: Image) -> str:
 
 
 def site_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKERFILES) -> Recipe:
-    """The recipe of a site's image."""
+    """The recipe of a site's image, before any operator's own packages."""
     rootfs = folder / "rootfs"
     files = {
         f"rootfs/{path.relative_to(rootfs)}": path.read_bytes()
@@ -68,6 +80,17 @@ def site_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKER
         (f"matrix-synapse=={versions['synapse']}",),
         image.python,
     )
+
+
+def host_tag(image: Image, operator: Operator) -> str:
+    """The tag of the image for a host of this operator's: the site's, where it needs nothing more."""
+    return f"{REPOSITORY}/operator-{operator.name}:{image.name}" if operator.dockerfile else site_tag(image)
+
+
+def host_recipe(image: Image, operator: Operator) -> Recipe:
+    """The recipe of an operator's own image, on the site's."""
+    dockerfile = operator.dockerfile.replace("FROM SITE", f"FROM {site_tag(image)}")
+    return Recipe(host_tag(image, operator), dockerfile, {}, (), "")
 
 
 def client_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKERFILES) -> Recipe:
@@ -99,52 +122,73 @@ class Builder:
         self._progress = progress
         self._bases = Bases(client, apt, progress)
 
-    def build(self, site_images: set[str], pool: ThreadPoolExecutor) -> list[Future[str]]:
-        """Start building the sites' images and the client's; the futures give the tags.
+    def build(self, wanted: set[tuple[str, str]], pool: ThreadPoolExecutor) -> list[Future[str]]:
+        """Start building the images of hosts and the client's; the futures give the tags.
 
-        The bare distributions come first in the pool: what waits for one never keeps it from starting.
+        wanted: distribution and operator of the hosts. What others are built on comes first in the pool: what
+        waits for it never keeps it from starting.
         """
-        missing = [
-            (image, recipe)
-            for image, recipe in self._recipes(site_images)
-            if inputs_of(self._client, recipe.tag) != self._inputs(image, recipe)
-        ]
-        distributions = dict.fromkeys(image for image, _recipe in missing)
-        bases = {image: pool.submit(self._bases.ensure, image) for image in distributions}
-        return [pool.submit(self._image, image, recipe, bases[image]) for image, recipe in missing]
+        plans = self._plans(wanted)
+        missing = [plan for plan in plans if inputs_of(self._client, plan.recipe.tag) != plan.inputs]
+        started: dict[str, Future[Any]] = {
+            base_tag(plan.image): pool.submit(self._bases.ensure, plan.image)
+            for plan in missing
+            if plan.parent == base_tag(plan.image)
+        }
+        built: list[Future[str]] = []
+        for plan in missing:
+            started[plan.recipe.tag] = pool.submit(self._image, plan, started.get(plan.parent))
+            built.append(started[plan.recipe.tag])
+        return built
 
     def current_inputs(self) -> set[str]:
         """The input hashes images would have now: a host with another one was made from an older image."""
-        return {self._inputs(image, recipe) for image, recipe in self._recipes(self._definitions.images)}
+        settings = self._definitions
+        plans = self._plans({(image, name) for image in settings.images for name in settings.operators})
+        return {plan.inputs for plan in plans}
 
-    def _recipes(self, site_images: Iterable[str]) -> list[tuple[Image, Recipe]]:
+    def _plans(self, wanted: Iterable[tuple[str, str]]) -> list[Plan]:
+        """The images for these hosts and the client's; what others are built on comes first."""
         settings = self._definitions
         client = settings.images[settings.client_image]
-        sites = [settings.images[name] for name in sorted(site_images)]
-        return [
-            *((image, site_recipe(image, settings.versions)) for image in sites),
-            (client, client_recipe(client, settings.versions)),
+        sites = {
+            name: self._plan(settings.images[name], site_recipe(settings.images[name], settings.versions))
+            for name in sorted({image for image, _operator in wanted})
+        }
+        operators = [
+            _on_site(sites[image], settings.operators[name])
+            for image, name in sorted(wanted)
+            if settings.operators[name].dockerfile
         ]
+        return [*sites.values(), self._plan(client, client_recipe(client, settings.versions)), *operators]
 
-    def _inputs(self, image: Image, recipe: Recipe) -> str:
-        return recipe.inputs(base_hash(image, self._apt))
+    def _plan(self, image: Image, recipe: Recipe) -> Plan:
+        return Plan(image, recipe, base_tag(image), recipe.inputs(base_hash(image, self._apt)))
 
-    def _image(self, image: Image, recipe: Recipe, base: Future[None]) -> str:
-        architecture = go_architecture(self._client.info())
-        folder = wheels.fetch(self._progress, list(recipe.requirements), recipe.python, architecture)
-        base.result()
+    def _image(self, plan: Plan, parent: Future[Any] | None) -> str:
+        recipe = plan.recipe
         context = {"Dockerfile": recipe.dockerfile.encode(), **recipe.files}
-        context.update({f"wheels/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())})
+        if recipe.requirements:
+            architecture = go_architecture(self._client.info())
+            folder = wheels.fetch(self._progress, list(recipe.requirements), recipe.python, architecture)
+            context.update({f"wheels/{path.name}": path.read_bytes() for path in sorted(folder.iterdir())})
+        if parent:
+            parent.result()
         with self._progress.step(f"Building image {recipe.tag}") as step:
-            build(self._client, recipe.tag, context, self._inputs(image, recipe), step)
+            build(self._client, recipe.tag, context, plan.inputs, step)
         return recipe.tag
 
 
+def _on_site(site: Plan, operator: Operator) -> Plan:
+    recipe = host_recipe(site.image, operator)
+    return Plan(site.image, recipe, site.recipe.tag, recipe.inputs(site.inputs))
+
+
 def remove_all(client: docker.DockerClient, progress: Progress) -> None:
-    """Remove every image of the lab, the bare distributions last: others are built on them."""
+    """Remove every image of the lab, those that others are built on last."""
     tags = [tag for image in client.images.list(filters={"label": INPUTS_LABEL}) for tag in image.tags]
     if tags:
         with progress.step(f"Removing {len(tags)} images"):
-            for tag in sorted(tags, key=lambda tag: "/base:" in tag):
+            for tag in sorted(tags, key=lambda tag: ("/base:" in tag, "/site:" in tag)):
                 client.images.remove(tag)
             client.images.prune(filters={"label": INPUTS_LABEL, "dangling": True})

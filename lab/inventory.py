@@ -12,21 +12,29 @@ import yaml
 
 from . import mirror
 from .artifacts import COMPONENTS, Artifact
-from .definitions import Lab, Site
+from .definitions import Host, Lab, Site
 from .hosts import container_name
 from .network import CLIENT
 from .paths import write_private, write_public
 from .site import CA_FILE, certificate_path, key_path
 from .users import User
 
-GROUPS = ("matrixrtc_rtc", "matrixrtc_homeserver", "matrixrtc_well_known")
+# The groups of the playbooks, and the part of a site whose hosts are in each.
+GROUPS = {"matrixrtc_rtc": "rtc", "matrixrtc_homeserver": "homeserver", "matrixrtc_well_known": "web"}
 _HEADER = "---\n# Written by `python -m lab up`; the next one overwrites it.\n"
 
 
 def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
     """The content of hosts.yml. The first artifact of each component is the one hosts install."""
-    children: dict[str, Any] = {group: {"hosts": {site.host: {} for site in lab.sites}} for group in GROUPS}
-    children[GROUPS[0]]["hosts"] = {site.host: site_variables(lab.name, site) for site in lab.sites}
+    children: dict[str, Any] = {}
+    described: set[str] = set()
+    for group, part in GROUPS.items():
+        children[group] = {"hosts": {}}
+        for site, host in lab.places:
+            if host.access and part in host.operator.parts:
+                new = host.name not in described
+                children[group]["hosts"][host.name] = host_variables(lab.name, site, host) if new else {}
+                described.add(host.name)
     children["lab_client"] = {
         "hosts": {
             CLIENT: {
@@ -63,28 +71,33 @@ def sources(artifacts: Sequence[Artifact]) -> dict[str, str]:
     return found
 
 
-def site_variables(lab: str, site: Site) -> dict[str, Any]:
-    """Variables of one site's host."""
+def host_variables(lab: str, site: Site, host: Host) -> dict[str, Any]:
+    """Variables of one host."""
     variables: dict[str, Any] = {
-        "ansible_host": container_name(lab, site.host),
+        "ansible_host": container_name(lab, host.name),
         "ansible_python_interpreter": "/usr/bin/python3",
         "matrixrtc_server_name": site.server_name,
         "matrixrtc_domain": site.rtc_name,
-        "matrixrtc_tls_certificate": certificate_path(site.rtc_name),
-        "matrixrtc_tls_private_key": key_path(site.rtc_name),
     }
+    if "rtc" in host.operator.parts:
+        variables["matrixrtc_tls_certificate"] = certificate_path(site.rtc_name)
+        variables["matrixrtc_tls_private_key"] = key_path(site.rtc_name)
     if site.well_known == "synapse":
         variables["well_known_served_by"] = "synapse"
-    return variables
+    return {**variables, **host.operator.inventory}
 
 
 def write(folder: Path, lab: Lab, artifacts: Sequence[Artifact], users: Mapping[str, Sequence[User]]) -> None:
-    """Write hosts.yml, and beside it the users of every site in files that only their owner can read."""
+    """Write hosts.yml, and beside it the users of every site in files that only their owner can read.
+
+    users: by server name; the calls of a site are placed for its RTC host.
+    """
     write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts)))
-    for host, people in users.items():
+    for site in lab.sites:
+        people = users[site.server_name]
         probe_users = [{"user_id": user.user_id, "access_token": user.access_token} for user in people]
         text = _HEADER + _yaml({"matrixrtc_probe_users": probe_users})
-        write_private(folder / "host_vars" / host / "users.yml", text)
+        write_private(folder / "host_vars" / site.host_with("rtc").name / "users.yml", text)
 
 
 def _yaml(data: Any) -> str:

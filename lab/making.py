@@ -38,7 +38,7 @@ class Making:
 
 def wanted_hosts(lab: Lab) -> set[str]:
     """Every host of a lab."""
-    return {CLIENT, MIRROR, *(site.host for site in lab.sites)}
+    return {CLIENT, MIRROR, *(host.name for _site, host in lab.places)}
 
 
 def named_by_user() -> dict[str, str]:
@@ -53,10 +53,11 @@ def make(this: Making, missing: set[str]) -> None:
     _build(this)
     this.info.subnet = _subnet(this)
     for site in this.lab.sites:
-        this.info.secrets.setdefault(site.host, make_secrets())
+        this.info.secrets.setdefault(site.server_name, make_secrets())
     this.info.save()
     if MIRROR in missing:
         mirror.fill(folder / "mirror", this.info.artifacts)
+        mirror.fill_folder(folder / "artifacts", this.info.artifacts)
     plan = network.plan(this.lab, this.info.subnet)
     here = hosts.Surroundings(
         this.client,
@@ -79,7 +80,7 @@ def _build(this: Making) -> None:
     """Images and artifacts, at the same time."""
     artifacts = [] if this.info.artifacts else _artifacts(this)
     builder = images.Builder(this.client, this.definitions, apt.host_settings(), this.progress)
-    built = builder.build({site.image for site in this.lab.sites}, this.pool)
+    built = builder.build({(host.image, host.operator.name) for _site, host in this.lab.places}, this.pool)
     this.info.artifacts += [artifact for future in artifacts for artifact in future.result()]
     for future in built:
         future.result()
@@ -114,12 +115,15 @@ def _subnet(this: Making) -> str:
 
 
 def _make_users(this: Making, missing: set[str]) -> None:
-    sites = [site.host for site in this.lab.sites if site.host in missing]
-    if not sites:
+    homeservers = {site.server_name: site.host_with("homeserver") for site in this.lab.sites}
+    new = {server_name: host for server_name, host in homeservers.items() if host.name in missing}
+    if not new:
         return
-    with this.progress.step(f"Making {' and '.join(users.PEOPLE)} on {', '.join(sites)}"):
+    with this.progress.step(f"Making {' and '.join(users.PEOPLE)} on {', '.join(new)}"):
         futures: dict[str, Future[list[users.User]]] = {
-            host: this.pool.submit(users.create, hosts.get(this.client, this.lab.name, host))
-            for host in sites
+            server_name: this.pool.submit(
+                users.create, hosts.get(this.client, this.lab.name, host.name), host.operator.homeserver
+            )
+            for server_name, host in new.items()
         }
-        this.info.users.update({host: future.result() for host, future in futures.items()})
+        this.info.users.update({server_name: future.result() for server_name, future in futures.items()})

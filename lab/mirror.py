@@ -51,6 +51,19 @@ def fill(folder: Path, artifacts: Iterable[Artifact]) -> None:
         answer.write_text(json.dumps(release_answer(component, artifact), indent=2) + "\n")
 
 
+def fill_folder(folder: Path, artifacts: Iterable[Artifact]) -> None:
+    """Lay the artifacts out as a folder on the controller, for hosts that cannot download: links, one list.
+
+    Names of the token service's assets have no version: the first, which hosts install, counts.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for artifact in {artifact.asset: artifact for artifact in reversed(list(artifacts))}.values():
+        (folder / artifact.asset).symlink_to(Path(artifact.path).resolve())
+        with (folder / "checksums.txt").open("a") as checksums:
+            checksums.write(f"{artifact.sha256}  {artifact.asset}\n")
+
+
 def release_path(component: Component, version: str) -> str:
     """Path of a release's assets below the release address."""
     return f"{component.repository}/releases/download/v{version}"

@@ -43,11 +43,11 @@ def plan(lab: Lab, subnet: str) -> Plan:
     network = ipaddress.ip_network(subnet)
     addresses = {MIRROR: str(network[2]), CLIENT: str(network[3])}
     names = {MIRROR: [MIRROR_NAME], CLIENT: ["client.test"]}
-    for number, site in enumerate(lab.sites):
-        addresses[site.host] = str(network[_FIRST_SITE + number])
-        names[site.host] = list(site.names)
-        # the mirror also answers under the site's own domain, as a company's mirror would
-        names[MIRROR].append(f"mirror.{site.server_name}")
+    for number, (site, host) in enumerate(lab.places):
+        addresses[host.name] = str(network[_FIRST_SITE + number])
+        names[host.name] = list(site.names(host))
+    # the mirror also answers under each site's own domain, as a company's mirror would
+    names[MIRROR] += [f"mirror.{site.server_name}" for site in lab.sites]
     return Plan(addresses, names)
 
 

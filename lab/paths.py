@@ -13,6 +13,7 @@ STATE = CLONE / ".lab"
 CACHE = STATE / "cache"
 TEMPLATES = PACKAGE / "files"
 DOCKERFILES = PACKAGE / "images"
+OPERATORS = PACKAGE / "operators"
 DEFINITIONS = PACKAGE / "labs.yml"
 DAEMON_PID = STATE / "dockerd.pid"
 DAEMON_LOG = STATE / "dockerd.log"
@@ -20,7 +21,7 @@ LOCK = STATE / "lock"
 
 
 def lab_dir(name: str) -> Path:
-    """The folder of one lab: `ca/`, `inventory/`, `mirror/`, `info.json`, `sources.json`."""
+    """The folder of one lab: `artifacts/`, `ca/`, `inventory/`, `mirror/`, `info.json`, `sources.json`."""
     return STATE / name
 
 

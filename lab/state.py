@@ -27,11 +27,12 @@ INFO = "info.json"
 class Info:
     """The content of `info.json` (mode 0600: it has every secret of the lab).
 
-    hosts: those that are finished. wishes: LAB_LIVEKIT and LAB_TOKEN_SERVICE as they were.
+    hosts: those that are finished. wishes: LAB_LIVEKIT and LAB_TOKEN_SERVICE as they were. secrets, users: by
+    server name.
     """
 
     name: str
-    sites: list[dict[str, str]]
+    sites: list[dict[str, Any]]
     subnet: str = ""
     wishes: dict[str, str] = field(default_factory=dict)
     hosts: list[str] = field(default_factory=list)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from docker.models.containers import Container
@@ -17,16 +18,16 @@ PEOPLE = ("alice", "bob")
 # Runs on the host, under Synapse's Python. Passwords come in the environment, never in an argument: Synapse's
 # own registration tool is given them in a file that only root can read and that is gone afterwards.
 SCRIPT = """
-import json, os, subprocess, tempfile, urllib.request
+import json, os, subprocess, sys, tempfile, urllib.request
 base = "http://127.0.0.1:8008"
-tool = "/opt/venvs/matrix-synapse/bin/register_new_matrix_user"
+tool = [sys.executable, "-m", "synapse._scripts.register_new_matrix_user", "-c", os.environ["LAB_CONFIG"]]
 people = json.loads(os.environ["LAB_PEOPLE"])
 made = []
 for name, password in people.items():
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(password)
         file.flush()
-        subprocess.run([tool, "-c", "/etc/matrix-synapse/homeserver.yaml", "-u", name, "--no-admin",
+        subprocess.run([*tool, "-u", name, "--no-admin",
                         "--password-file", file.name, base], check=True, stdout=subprocess.DEVNULL)
     body = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": name},
             "password": password, "initial_device_display_name": "lab"}
@@ -50,10 +51,12 @@ class User:
     password: str
 
 
-def create(container: Container) -> list[User]:
-    """Make alice and bob on this host and log them in. Raises LabError when the homeserver refuses."""
+def create(container: Container, homeserver: Mapping[str, str]) -> list[User]:
+    """Make alice and bob on this host and log them in. Raises LabError when the homeserver refuses.
+
+    homeserver: Synapse's `python` and main `config` file on the host.
+    """
     people = {name: secrets.token_urlsafe(18) for name in PEOPLE}
-    answer = execute(
-        container, ["/opt/venvs/matrix-synapse/bin/python", "-c", SCRIPT], {"LAB_PEOPLE": json.dumps(people)}
-    )
+    environment = {"LAB_PEOPLE": json.dumps(people), "LAB_CONFIG": homeserver["config"]}
+    answer = execute(container, [homeserver["python"], "-c", SCRIPT], environment)
     return [User(**user) for user in json.loads(answer)]

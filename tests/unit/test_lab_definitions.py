@@ -9,31 +9,41 @@ from pathlib import Path
 import pytest
 
 from lab import definitions
-from lab.definitions import Site
+from lab.definitions import Host, Site
 from lab.errors import LabError
 from lab.paths import DEFINITIONS
 
-IMAGES = definitions.load().images
+SETTINGS = definitions.load()
+IMAGES, OPERATORS = SETTINGS.images, SETTINGS.operators
 
 
-def site(**changes: str) -> Site:
-    values = {"host": "a", "server_name": "a.test", "image": "debian13", "well_known": "file", **changes}
-    return Site(**values)
+def site(server_name: str = "a.test", well_known: str = "file", **host: str) -> Site:
+    values = {"name": "a", "operator": "package", "image": "debian13", **host}
+    data = {"server_name": server_name, "well_known": well_known, "hosts": [values]}
+    return definitions.site_from_data(data, OPERATORS)
 
 
 def test_the_labs_that_others_rely_on() -> None:
-    labs = definitions.load().labs
+    labs = SETTINGS.labs
     assert [one.as_data() for one in labs["demo"].sites] == [
-        {"host": "lab", "server_name": "lab.test", "image": "debian13", "well_known": "file"}
+        {
+            "server_name": "lab.test",
+            "well_known": "file",
+            "hosts": [{"name": "lab", "operator": "package", "image": "debian13", "access": True}],
+        }
     ]
-    assert [(one.host, one.server_name, one.image, one.well_known) for one in labs["default"].sites] == [
+    assert [
+        (host.name, one.server_name, host.image, one.well_known) for one, host in labs["default"].places
+    ] == [
         ("d13", "d13.test", "debian13", "file"),
         ("d12", "d12.test", "debian12", "synapse"),
     ]
 
 
-def test_the_names_of_a_site() -> None:
-    assert site().names == ("a.test", "matrix.a.test", "rtc.a.test")
+def test_the_names_of_a_host_follow_from_its_parts() -> None:
+    one = site()
+    assert one.names(one.hosts[0]) == ("a.test", "matrix.a.test", "rtc.a.test")
+    assert all(one.host_with(part) == one.hosts[0] for part in ("web", "homeserver", "rtc"))
 
 
 @pytest.mark.parametrize(
@@ -41,17 +51,24 @@ def test_the_names_of_a_site() -> None:
     [
         ([], "has no site"),
         ([site(image="ubuntu")], "no image 'ubuntu'"),
-        ([site(host="client")], "reserved"),
-        ([site(host="A")], "not a usable host name"),
+        ([site(name="client")], "reserved"),
+        ([site(name="A")], "not a usable name"),
         ([site(server_name="example.org")], "must end in .test"),
         ([site(well_known="nginx")], "use file or synapse"),
         ([site(), site(server_name="b.test")], "share one host"),
-        ([site(), site(host="b")], "share one server_name"),
+        ([site(), site(name="b")], "share one server_name"),
+        ([Site("a.test", ())], "each of web, homeserver, rtc once"),
+        ([Site("a.test", (*site().hosts, *site(name="b").hosts))], "each of web, homeserver, rtc once"),
     ],
 )
 def test_what_is_refused(sites: list[Site], said: str) -> None:
     with pytest.raises(LabError, match=said):
         definitions.build_lab("x", sites, IMAGES)
+
+
+def test_an_operator_that_there_is_not() -> None:
+    with pytest.raises(LabError, match="no operator 'nobody'"):
+        site(operator="nobody")
 
 
 @pytest.mark.parametrize("name", ["", "Demo", "a/b", "..", "cache", "1st"])
@@ -61,18 +78,21 @@ def test_names_that_cannot_be_a_lab(name: str) -> None:
 
 
 def test_a_site_on_the_command_line() -> None:
-    assert definitions.site_from_argument("edge=debian12") == Site("edge", "edge.test", "debian12", "file")
+    host = Host("edge", OPERATORS["package"], "debian12")
+    assert definitions.site_from_argument("edge=debian12", OPERATORS) == Site("edge.test", (host,))
+    other = definitions.site_from_argument("edge=debian12:offline", OPERATORS)
+    assert other.hosts[0].operator.name == "offline"
     for wrong in ("edge", "=debian12", "edge="):
         with pytest.raises(LabError, match="write NAME=IMAGE"):
-            definitions.site_from_argument(wrong)
+            definitions.site_from_argument(wrong, OPERATORS)
 
 
 def test_which_sites_count() -> None:
-    data = definitions.load()
+    data = SETTINGS
     named = definitions.choose(data, "demo", ["x=debian12"], None)
-    assert [one.host for one in named.sites] == ["x"], "arguments come first"
-    remembered = definitions.choose(data, "mine", [], [site(host="old").as_data()])
-    assert [one.host for one in remembered.sites] == ["old"], "then what the lab was made with"
+    assert [host.name for _site, host in named.places] == ["x"], "arguments come first"
+    remembered = definitions.choose(data, "mine", [], [site(name="old").as_data()])
+    assert [host.name for _site, host in remembered.places] == ["old"], "then what the lab was made with"
     assert definitions.choose(data, "demo", []) == data.labs["demo"]
     with pytest.raises(LabError, match="--site mine=debian13"):
         definitions.choose(data, "mine", [])

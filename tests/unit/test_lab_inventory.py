@@ -67,7 +67,7 @@ def test_versions_are_set_only_when_the_user_chose_them() -> None:
 
 def test_tokens_are_for_their_owner_only_and_passwords_stay_out(tmp_path: Path) -> None:
     alice = User("@alice:d13.test", "syt_secret", "DEVICE", "correct horse")
-    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13": [alice]})
+    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13.test": [alice], "d12.test": []})
     file = tmp_path / "host_vars" / "d13" / "users.yml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert yaml.safe_load(file.read_text()) == {

@@ -17,7 +17,7 @@ import yaml
 from lab import apt, certificates, definitions, network, site, state
 from lab.artifacts import Artifact
 from lab.errors import LabError
-from lab.site import HostFile
+from lab.operators import HostFile
 from lab.users import User
 
 SETTINGS = definitions.load()
@@ -26,9 +26,9 @@ SECRETS = site.SynapseSecrets("reg-secret", "mac-secret", "form-secret", "ed2551
 
 
 def files(which: definitions.Site, tmp_path: Path) -> dict[str, HostFile]:
-    made = site.operator_files(
-        which, SETTINGS.images[which.image], SECRETS, certificates.authority(tmp_path, "default")
-    )
+    host = which.hosts[0]
+    ca = certificates.authority(tmp_path, "default")
+    made = site.host_files(which, host, SETTINGS.images[host.image], SECRETS, ca, {host.name: "172.30.0.10"})
     return {file.path: file for file in made}
 
 
@@ -42,7 +42,8 @@ def test_the_homeserver_is_configured_and_has_much_of_its_own(tmp_path: Path) ->
     assert data["trusted_key_servers"] == []
     assert data["federation_custom_ca_list"] == [site.CA_FILE]
     assert "#" in file.text
-    assert (file.mode, file.uid, file.gid) == (0o640, site.SYNAPSE_UID, site.NOGROUP_GID)
+    assert (file.mode, file.uid, file.gid) == (0o640, 991, 65534)
+    assert files(D13, tmp_path)["/etc/matrix-synapse/homeserver.signing.key"].text == SECRETS.signing_key
 
 
 def test_nothing_of_ours_is_configured_yet(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_the_firewall_is_the_operators(tmp_path: Path) -> None:
 
 def test_every_name_has_a_certificate_and_a_private_key(tmp_path: Path) -> None:
     made = files(D13, tmp_path)
-    for name in D13.names:
+    for name in D13.names(D13.hosts[0]):
         assert made[site.certificate_path(name)].mode == 0o644
         key = made[site.key_path(name)]
         assert (key.mode, key.uid) == (0o600, 0)
@@ -125,8 +126,8 @@ def test_the_record_of_a_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     info = state.fresh(SETTINGS.labs["default"])
     info.subnet, info.hosts, info.wishes = "172.30.0.0/16", ["d13"], {"LAB_LIVEKIT": ""}
     info.artifacts.append(Artifact("livekit", "1.13.5", "a", "/x", "0" * 64, "somewhere", chosen=True))
-    info.secrets["d13"] = SECRETS
-    info.users["d13"] = [User("@alice:d13.test", "token", "DEVICE", "password")]
+    info.secrets["d13.test"] = SECRETS
+    info.users["d13.test"] = [User("@alice:d13.test", "token", "DEVICE", "password")]
     info.save()
     assert state.read("default") == info
     assert state.names() == ["default"]

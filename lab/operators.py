@@ -1,0 +1,135 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""The imaginary people who set the lab's hosts up: each is a folder of data below `operators/`.
+
+`operator.yml` says what the lab has to know, `files/` is what lies on the host, and `Dockerfile`, where there
+is one, installs what the site's image does not have. README.md describes the format.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from .errors import LabError
+from .paths import OPERATORS
+
+# What a host can be for its site, and the label of the name under which it is reached there.
+PARTS = {"web": "", "homeserver": "matrix", "rtc": "rtc"}
+SERVER_NAME = "SERVER_NAME"
+_KNOWN = {"like", "parts", "units", "names", "homeserver", "permissions", "urls", "inventory"}
+_TEMPLATE = ".j2"
+
+
+@dataclass(frozen=True)
+class HostFile:
+    """A file for a host: absolute `path`, text, mode, numeric owner; with `link` a symbolic link instead."""
+
+    path: str
+    text: str = ""
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator.yml.
+
+    folders: where files are looked up, those of an operator it is `like` first. dockerfile: on the site's
+    image, '' for none. units: run when the host has booted. homeserver: Synapse's `python` and main `config`
+    file. permissions: owner and mode of files that are not root's with mode 0644. urls: what the operator
+    serves. inventory: variables of the host.
+    """
+
+    name: str
+    folders: tuple[Path, ...]
+    parts: tuple[str, ...]
+    units: tuple[str, ...]
+    dockerfile: str = ""
+    names: tuple[str, ...] = ()
+    homeserver: Mapping[str, str] = field(default_factory=dict)
+    permissions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    urls: tuple[str, ...] = ()
+    inventory: Mapping[str, Any] = field(default_factory=dict)
+
+    def host_names(self, server_name: str) -> tuple[str, ...]:
+        """The names of a host of this operator's: by its parts, then further ones."""
+        labels = [label for part, label in PARTS.items() if part in self.parts] + list(self.names)
+        return tuple(f"{label}.{server_name}" if label else server_name for label in labels)
+
+    def files(self, **context: Any) -> list[HostFile]:
+        """What lies on the host, templates rendered with `context`. What renders to nothing is not there."""
+        server_name = context["site"].server_name
+        found = {path: source for folder in self.folders for path, source in _walk(folder)}
+        made = (
+            self._file(path.replace(SERVER_NAME, server_name), source, context)
+            for path, source in found.items()
+        )
+        return [file for file in made if file.text or file.link]
+
+    def _file(self, path: str, source: Path, context: Mapping[str, Any]) -> HostFile:
+        if source.is_symlink():
+            return HostFile(path, link=os.readlink(source))
+        text = source.read_bytes().decode()  # not read_text: line ends stay as they are
+        if source.suffix == _TEMPLATE:
+            text = _ENVIRONMENT.from_string(text).render(context)
+        mode = 0o755 if os.access(source, os.X_OK) else 0o644
+        owner = self.permissions.get(path, {})
+        return HostFile(
+            path, text, int(owner.get("mode", oct(mode)), 8), owner.get("uid", 0), owner.get("gid", 0)
+        )
+
+
+# these are configuration files, not HTML: nothing is to be escaped
+_ENVIRONMENT = jinja2.Environment(
+    undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True, autoescape=False
+)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder: its path on a host, and where it is."""
+    for source in sorted(folder.rglob("*")):
+        if source.is_symlink() or source.is_file():
+            yield "/" + str(source.relative_to(folder)).removesuffix(_TEMPLATE), source
+
+
+def load(folder: Path = OPERATORS) -> dict[str, Operator]:
+    """Every operator. Raises LabError that names what is wrong."""
+    return {path.parent.name: _operator(path) for path in sorted(folder.glob("*/operator.yml"))}
+
+
+def _operator(path: Path) -> Operator:
+    name, data = path.parent.name, yaml.safe_load(path.read_text())
+    if unknown := sorted(set(data) - _KNOWN):
+        raise LabError(f"operator {name!r}: unknown {', '.join(unknown)}; there are {sorted(_KNOWN)}")
+    inherited: dict[str, Any] = {"folders": (), "parts": (), "units": ()}
+    if "like" in data:
+        inherited = vars(_operator(path.parents[1] / data.pop("like") / "operator.yml"))
+    own = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    dockerfile = path.with_name("Dockerfile")
+    if dockerfile.exists():
+        own["dockerfile"] = dockerfile.read_text()
+    operator = Operator(
+        **{**inherited, **own, "name": name, "folders": (*inherited["folders"], path.with_name("files"))}
+    )
+    _check(operator)
+    return operator
+
+
+def _check(operator: Operator) -> None:
+    if not operator.parts or set(operator.parts) - set(PARTS):
+        raise LabError(f"operator {operator.name!r}: parts are {operator.parts}; use {', '.join(PARTS)}")
+    if "homeserver" in operator.parts and set(operator.homeserver) != {"python", "config"}:
+        raise LabError(f"operator {operator.name!r}: homeserver needs python and config")
+    for path, owner in operator.permissions.items():
+        if not re.fullmatch("0[0-7]{3}", owner.get("mode", "0644")) or set(owner) - {"mode", "uid", "gid"}:
+            raise LabError(f"operator {operator.name!r}: {path} may have uid, gid, and mode such as '0640'")
