@@ -90,6 +90,11 @@ class Lab:
         """Every host with the site that it belongs to."""
         return tuple((site, host) for site in self.sites for host in site.hosts)
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What the operators serve on all hosts."""
+        return tuple(url for site, host in self.places for url in host.operator.host_urls(site.server_name))
+
 
 @dataclass(frozen=True)
 class Definitions:

@@ -72,6 +72,7 @@ def make(this: Making, missing: set[str]) -> None:
     _make_users(this, missing)
     inventory.write(folder / "inventory", this.lab, this.info.artifacts, this.info.users)
     write_public(folder / "sources.json", json.dumps(inventory.sources(this.info.artifacts), indent=2) + "\n")
+    write_public(folder / "urls.json", json.dumps(this.lab.urls, indent=2) + "\n")
     this.info.hosts = sorted({*this.info.hosts, *missing})
     this.info.save()
 

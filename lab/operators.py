@@ -66,6 +66,10 @@ class Operator:
         labels = [label for part, label in PARTS.items() if part in self.parts] + list(self.names)
         return tuple(f"{label}.{server_name}" if label else server_name for label in labels)
 
+    def host_urls(self, server_name: str) -> tuple[str, ...]:
+        """What the operator serves on a host of this site."""
+        return tuple(url.replace(SERVER_NAME, server_name) for url in self.urls)
+
     def files(self, **context: Any) -> list[HostFile]:
         """What lies on the host, templates rendered with `context`. What renders to nothing is not there."""
         server_name = context["site"].server_name

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""Write what an uninstall has to bring back: files with their bytes' hash, users, units, firewall rules.
+"""Write what an uninstall has to bring back: files, users, units, firewall rules, and what URLs answer.
 
-Usage: manifest.py OUTPUT. The result is one JSON object; a path maps to [kind, mode, owner, group, hash].
-Left out: what a running host writes by itself (logs, databases, caches, systemd's run-time state, the
-copies that useradd and userdel leave).
+Usage: manifest.py OUTPUT [URL...]. The result is one JSON object. Without URLs it is about this host; a path
+maps to [kind, mode, owner, group, hash]. Left out: what a running host writes by itself (logs, databases,
+caches, systemd's run-time state, the copies that useradd and userdel leave). With URLs it is what each of
+them answers from here.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -69,17 +71,41 @@ def output_of(*argv: str) -> list[str]:
         return []
 
 
-def manifest() -> dict[str, object]:
-    """Return the whole manifest of this host."""
+def iptables(command: str) -> list[str]:
+    """Return the rules of iptables or ip6tables without counters and dates."""
+    lines = [line for line in output_of(command) if not line.startswith("#")]
+    return [re.sub(r"\[\d+:\d+\]", "", line) for line in lines]
+
+
+def host() -> dict[str, object]:
+    """Return the manifest of this host. Every firewall is asked, whichever of them are there."""
     return {
         "files": files(),
         "users": output_of("getent", "passwd"),
         "groups": output_of("getent", "group"),
         "units": output_of("systemctl", "list-unit-files", "--no-legend", "--no-pager"),
-        "ruleset": output_of("nft", "--stateless", "list", "ruleset"),
+        "nftables": output_of("nft", "--stateless", "list", "ruleset"),
+        "iptables": iptables("iptables-save"),
+        "ip6tables": iptables("ip6tables-save"),
+        "ufw": output_of("ufw", "status", "verbose"),
+        "firewalld": output_of("firewall-cmd", "--list-all-zones"),
+        "firewalld_permanent": output_of("firewall-cmd", "--permanent", "--list-all-zones"),
+        "firewalld_direct": output_of("firewall-cmd", "--direct", "--get-all-rules"),
     }
+
+
+def answers(urls: list[str]) -> dict[str, object]:
+    """Return [status and where it leads, hash of the body] of each URL."""
+    found: dict[str, object] = {}
+    for url in urls:
+        curl = ("curl", "-s", "-m", "20", "-w", "\\n%{http_code} %{content_type} %{redirect_url}", url)
+        body, _newline, status = subprocess.run(curl, capture_output=True, check=False).stdout.rpartition(
+            b"\n"
+        )
+        found[url] = [status.decode(), hashlib.sha256(body).hexdigest()]
+    return found
 
 
 if __name__ == "__main__":
     with open(sys.argv[1], "w", encoding="utf-8") as target:
-        json.dump(manifest(), target)
+        json.dump(answers(sys.argv[2:]) if sys.argv[2:] else host(), target)
