@@ -45,9 +45,9 @@ class Operator:
     """One operator.yml.
 
     folders: where files are looked up, those of an operator it is `like` first. dockerfile: on the site's
-    image, '' for none. units: run when the host has booted. homeserver: Synapse's `python` and main `config`
-    file. permissions: owner and mode of files that are not root's with mode 0644. urls: what the operator
-    serves. inventory: variables of the host.
+    image, '' for none. units: run when the host has booted. homeserver: Synapse's `python`, its main `config`
+    file and the `url` of its client API, on the host. permissions: owner and mode of files that are not
+    root's with mode 0644. urls: what the operator serves. inventory: variables of the host.
     """
 
     name: str
@@ -132,8 +132,8 @@ def _operator(path: Path) -> Operator:
 def _check(operator: Operator) -> None:
     if not operator.parts or set(operator.parts) - set(PARTS):
         raise LabError(f"operator {operator.name!r}: parts are {operator.parts}; use {', '.join(PARTS)}")
-    if "homeserver" in operator.parts and set(operator.homeserver) != {"python", "config"}:
-        raise LabError(f"operator {operator.name!r}: homeserver needs python and config")
+    if "homeserver" in operator.parts and set(operator.homeserver) != {"python", "config", "url"}:
+        raise LabError(f"operator {operator.name!r}: homeserver needs python, config and url")
     for path, owner in operator.permissions.items():
         if not re.fullmatch("0[0-7]{3}", owner.get("mode", "0644")) or set(owner) - {"mode", "uid", "gid"}:
             raise LabError(f"operator {operator.name!r}: {path} may have uid, gid, and mode such as '0640'")

@@ -19,7 +19,7 @@ PEOPLE = ("alice", "bob")
 # own registration tool is given them in a file that only root can read and that is gone afterwards.
 SCRIPT = """
 import json, os, subprocess, sys, tempfile, urllib.request
-base = "http://127.0.0.1:8008"
+base = os.environ["LAB_URL"]
 tool = [sys.executable, "-m", "synapse._scripts.register_new_matrix_user", "-c", os.environ["LAB_CONFIG"]]
 people = json.loads(os.environ["LAB_PEOPLE"])
 made = []
@@ -54,9 +54,13 @@ class User:
 def create(container: Container, homeserver: Mapping[str, str]) -> list[User]:
     """Make alice and bob on this host and log them in. Raises LabError when the homeserver refuses.
 
-    homeserver: Synapse's `python` and main `config` file on the host.
+    homeserver: Synapse's `python` and main `config` file on the host, and the `url` of its client API there.
     """
     people = {name: secrets.token_urlsafe(18) for name in PEOPLE}
-    environment = {"LAB_PEOPLE": json.dumps(people), "LAB_CONFIG": homeserver["config"]}
+    environment = {
+        "LAB_PEOPLE": json.dumps(people),
+        "LAB_CONFIG": homeserver["config"],
+        "LAB_URL": homeserver["url"],
+    }
     answer = execute(container, [homeserver["python"], "-c", SCRIPT], environment)
     return [User(**user) for user in json.loads(answer)]
