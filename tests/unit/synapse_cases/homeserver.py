@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import Synapse
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import Synapse, Verdict
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_settings import (
     Outcome,
     Request,
@@ -90,6 +90,8 @@ class Case:
         }
         if self.options.get("serves well-known") == "yes":
             settings["extra_well_known_client_content"] = {"org.matrix.msc4143.rtc_foci": transports}
+        if self.options.get("openid listener") == "yes":
+            settings["listeners"] = {"openid": True}
         return settings
 
 
@@ -134,17 +136,17 @@ class Accepting(Synapse):
         """What it was made with."""
         return str(vars(self)["_version"])
 
-    def refusal(self, files: object) -> str:
-        """None, ever."""
-        return ""
+    def judge(self, before: object, after: object, wanted: object) -> Verdict:
+        """Yes, ever."""
+        return Verdict()
 
 
 def run(case: Case, folder: Path, present: bool = True, check_mode: bool = False) -> Outcome:
     """Apply the settings of a case to its files in a folder."""
     synapse = Accepting(case.version, folder)
-    request = Request(
-        synapse, case.config, case.wanted(), str(folder / ".state"), "zz-matrixrtc.yaml", present
-    )
+    managed = case.options.get("edit managed") == "yes"
+    state = str(folder / ".state")
+    request = Request(synapse, case.config, case.wanted(), state, "zz-matrixrtc.yaml", present, managed)
     return apply(request, check_mode)
 
 
