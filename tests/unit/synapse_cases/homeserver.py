@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.matrixrtc.backend.plugins.module_utils import synapse_proof
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import Synapse, Verdict
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_settings import (
     Outcome,
@@ -156,7 +157,7 @@ class Loader:
     def __init__(self) -> None:
         self.known: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}  # a load takes a tenth of a second
         self.process = subprocess.Popen(
-            [synapse_python(), str(FOLDER / "loader.py")],
+            [synapse_python(), str(FOLDER / "loader.py"), str(Path(synapse_proof.__file__).parent)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -164,10 +165,16 @@ class Loader:
 
     def load(self, folder: Path, config: list[str]) -> dict[str, Any]:
         """{"values": ...} or {"error": ...} for the -c options, relative to a folder."""
+        return self._ask([word for path in config for word in ("-c", str(folder / path))])
+
+    def read(self, paths: list[str]) -> dict[str, Any]:
+        """{"read": ...} or {"error": ...} for files: what Synapse's own loader reads in them."""
+        return self._ask({"read": paths})
+
+    def _ask(self, question: object) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        arguments = [word for path in config for word in ("-c", str(folder / path))]
-        self.process.stdin.write(json.dumps(arguments) + "\n")
+        self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer
