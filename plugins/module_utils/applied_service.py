@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""Make a systemd unit enabled, running, healthy and running on the inputs that are on disk.
+"""Make a service enabled, running, healthy and running on the inputs that are on disk.
 
 What a unit was started with is recorded, not guessed from handlers: a handler is lost for good when a later
 task of its play fails, and nobody restarts the service after that. The record is written only after the
@@ -15,18 +15,22 @@ The steps when the inputs are not the recorded ones, each safe to be killed in:
 
 When 1 or 3 fails the last good set is put back, the unit is restarted on it if it had been touched, and the
 caller gets a ServiceError that says so, with the journal's own words.
+
+A service may have followers, units that read the same inputs: they are restarted one after the other once it
+is healthy, and belong to it in all of this. A service without a unit, such as one in a container, is restarted
+by a command; whether it runs is then told by its health page alone.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .applied_state import Input, State, StateError, hash_of, put_back, read_input, read_inputs
 from .files import read_bytes
-from .service_host import CANNOT_RUN, Host, UnitState, journal, redact, unit_state
+from .service_host import CANNOT_RUN, Host, UnitState, journal, page_state, redact, unit_state
 
 POLL_SECONDS = 0.25
 SETTLE_SECONDS = 1.0  # another process may answer the health page while ours still dies of "address in use"
@@ -74,7 +78,11 @@ class RollbackFile:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for. `daemon_reload` says that the unit file is ours (and one of the inputs)."""
+    """What is asked for. `daemon_reload` says that the unit file is ours (and one of the inputs).
+
+    `restart_command`: restarts a service that has no unit; returns when the old process has ended. It needs
+    `health`. `followers`: names of units, without `.service`, that are restarted after it.
+    """
 
     name: str
     state_dir: str
@@ -88,10 +96,17 @@ class Wanted:
     rollback_files: tuple[RollbackFile, ...] = ()
     secret_files: tuple[str, ...] = ()
     log_namespace: str = ""
+    restart_command: tuple[str, ...] = ()
+    followers: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
-        return f"{self.name}.service"
+        """What to call it: its unit, if it has one."""
+        return self.name if self.restart_command else f"{self.name}.service"
+
+    @property
+    def follower_units(self) -> tuple[str, ...]:
+        return tuple(f"{name}.service" for name in self.followers)
 
 
 @dataclass
@@ -113,7 +128,7 @@ def predict(wanted: Wanted, host: Host, pending: bool = False) -> Outcome:
     plan = _Plan(wanted, host)
     if pending:
         plan.outcome.reason = "its inputs would change"
-        plan.outcome.action = _action(wanted, plan.unit, plan.outcome.reason)
+        plan.outcome.action = plan.action()
         plan.outcome.hash = ""  # nobody knows it before the inputs are there
     outcome = plan.outcome
     outcome.switched = plan.unit.must_be_switched(wanted.enabled)
@@ -133,9 +148,14 @@ def apply(wanted: Wanted, host: Host) -> Outcome:
 
 
 def forget(wanted: Wanted, host: Host, dry: bool = False) -> Outcome:
-    """Stop and disable the unit and drop the records about it. The unit file is the caller's to remove."""
-    unit = unit_state(host, wanted.unit)
+    """Stop and disable the unit and drop the records about it. The unit file is the caller's to remove.
+
+    Followers, and a service without a unit, are somebody else's: they run on.
+    """
     state = State(wanted.state_dir, wanted.name)
+    if wanted.restart_command:
+        return Outcome(changed=os.path.isdir(state.folder) if dry else state.forget())
+    unit = unit_state(host, wanted.unit)
     known = unit.load not in ("", "not-found")
     busy = known and (unit.active not in ("inactive", "failed") or unit.must_be_switched(False))
     outcome = Outcome(changed=busy or os.path.isdir(state.folder), action="stopped" if busy else "none")
@@ -156,13 +176,35 @@ class _Plan:
         self.wanted = wanted
         self.host = host
         self.state = State(wanted.state_dir, wanted.name)
-        self.unit = unit_state(host, wanted.unit)
+        self.unit = self._state()
+        self.down = [unit for unit in wanted.follower_units if not unit_state(host, unit).up]
         self.inputs = read_inputs(wanted.inputs)
         record = self.state.record()
-        self.outcome = Outcome(hash=hash_of(self.inputs, wanted.fingerprint))
+        fingerprint = "\n".join(
+            [wanted.fingerprint, *wanted.followers]
+        )  # a new one has to read the inputs, too
+        self.outcome = Outcome(hash=hash_of(self.inputs, fingerprint))
         self.outcome.previous_hash = record.hash if record else ""
         self.outcome.reason = self._why_restart()
-        self.outcome.action = _action(wanted, self.unit, self.outcome.reason)
+        self.outcome.action = self.action()
+
+    def action(self) -> str:
+        """What is to be done with the service and its followers."""
+        own = self._own_action()
+        return "started" if own == "none" and self.down else own
+
+    def _own_action(self) -> str:
+        """What is to be done with the service itself."""
+        if not self.unit.up:
+            return "started"
+        if not self.outcome.reason:
+            return "none"
+        return "deferred" if self.wanted.restart == DEFER else "restarted"
+
+    def _state(self) -> UnitState:
+        if self.wanted.restart_command:
+            return page_state(self.host, self.wanted.health.url if self.wanted.health else "")
+        return unit_state(self.host, self.wanted.unit)
 
     def _why_restart(self) -> str:
         """Why the unit has to be (re)started to run on the inputs; '' when it does already."""
@@ -183,14 +225,6 @@ class _Plan:
         return any(item.changed_at > started for item in self.inputs)
 
 
-def _action(wanted: Wanted, unit: UnitState, reason: str) -> str:
-    if not unit.up:
-        return "started"
-    if not reason:
-        return "none"
-    return "deferred" if wanted.restart == DEFER else "restarted"
-
-
 def _deferred(wanted: Wanted, reason: str) -> str:
     return f"{wanted.unit} keeps running as it was although {reason}: restart is set to '{DEFER}'"
 
@@ -202,18 +236,33 @@ def _systemctl(host: Host, *words: str) -> None:
         raise ServiceError(f"'systemctl {' '.join(words)}' failed: {ran.output.strip()}")
 
 
+def _ended(unit: UnitState, invocation: str) -> str:
+    """'' while a unit runs as it was begun, else what has become of it."""
+    if unit.active in ("failed", "inactive"):
+        return f"its process ended (systemd calls the unit {unit.active})"
+    if unit.invocation != invocation or "auto-restart" in unit.sub:
+        return "its process ended right after the start (systemd starts it again and again)"
+    return ""
+
+
 class _Run(_Plan):
     """One call of `apply`, holding what its steps share."""
+
+    def __init__(self, wanted: Wanted, host: Host) -> None:
+        super().__init__(wanted, host)
+        self.troubled = wanted.unit  # whose journal tells what went wrong
+        self.printed = ""
 
     def apply(self) -> Outcome:
         self._require_usable_unit()
         if self.outcome.reason:
             self._check_candidate()
-        if self.outcome.action in ("started", "restarted"):
+        if self._own_action() in ("started", "restarted"):
             invocation = self._bring_up()
         else:
             invocation = self.unit.invocation
             self._require_health()
+            self._require_followers()
         self._switch()
         self._remember(invocation)
         self.outcome.changed = self.outcome.restarts > 0 or self.outcome.switched
@@ -226,6 +275,9 @@ class _Run(_Plan):
         if not self.unit.load:
             said = self.host.run(["systemctl", "is-system-running"]).output.strip()
             raise ServiceError(f"systemd does not answer here ('systemctl is-system-running' says: {said})")
+        for unit in self.down:
+            if unit_state(self.host, unit).load == "not-found":
+                raise ServiceError(f"systemd knows no unit {unit}, which is to follow {self.wanted.unit}")
 
     def _remember(self, invocation: str) -> None:
         if self.outcome.action == "deferred":
@@ -266,7 +318,7 @@ class _Run(_Plan):
         fault, invocation = self._restart()
         if not fault:
             return invocation
-        told = [f"{self.wanted.unit} did not come up: {fault}.", f"Its journal says:\n{self._journal(since)}"]
+        told = [f"{self.troubled} did not come up: {fault}.", self._log(since)]
         restored = self._restore() if self.outcome.reason else []
         if restored:
             told.append(f"The last good files were put back: {', '.join(restored)}.")
@@ -279,7 +331,64 @@ class _Run(_Plan):
         raise self._error(told, rolled_back=bool(restored))
 
     def _restart(self) -> tuple[str, str]:
-        """Restart the unit; returns ('' or what is wrong, the invocation that was waited for)."""
+        """Restart the service, then its followers; returns ('' or what is wrong, its invocation)."""
+        self.troubled = self.wanted.unit
+        before = {unit: unit_state(self.host, unit) for unit in self.wanted.follower_units}
+        fault, invocation = (
+            self._restart_by_command() if self.wanted.restart_command else self._restart_unit()
+        )
+        return fault or self._restart_followers(before), invocation
+
+    def _restart_by_command(self) -> tuple[str, str]:
+        self.outcome.restarts += 1
+        ran = self.host.run(self.wanted.restart_command)
+        self.printed = ran.output.strip()
+        if ran.status != 0:
+            return f"'{' '.join(self.wanted.restart_command)}' ended with status {ran.status}", ""
+        return self._wait(""), ""
+
+    def _restart_followers(self, before: Mapping[str, UnitState]) -> str:
+        """Restart what runs on the same inputs, except what systemd restarted with the service itself."""
+        begun = {}
+        for unit, state in before.items():
+            now = unit_state(self.host, unit)
+            stale = now.invocation == state.invocation and bool(self.outcome.reason)
+            if stale or not now.up:
+                fault = self._restart_follower(unit)
+                if fault:
+                    return fault
+            begun[unit] = unit_state(self.host, unit).invocation
+        return self._settled(begun)
+
+    def _restart_follower(self, unit: str) -> str:
+        self.host.run(["systemctl", "reset-failed", unit])
+        self.outcome.restarts += 1
+        ran = self.host.run(["systemctl", "restart", unit])
+        if ran.status == 0:
+            return ""
+        self.troubled = unit
+        return f"systemd said: {ran.output.strip()}"
+
+    def _settled(self, begun: Mapping[str, str]) -> str:
+        """'' when all these followers still run a moment later as they were begun, else what is wrong."""
+        if begun:
+            self.host.sleep(SETTLE_SECONDS)
+        for unit, invocation in begun.items():
+            fault = _ended(unit_state(self.host, unit), invocation)
+            if fault:
+                self.troubled = unit
+                return fault
+        return ""
+
+    def _require_followers(self) -> None:
+        """Start the followers that do not run; those that do are left alone."""
+        since = self.host.wall()
+        fault = next(filter(None, map(self._restart_follower, self.down)), "")
+        fault = fault or self._settled({unit: unit_state(self.host, unit).invocation for unit in self.down})
+        if fault:
+            raise self._error([f"{self.troubled} did not come up: {fault}.", self._log(since)])
+
+    def _restart_unit(self) -> tuple[str, str]:
         if self.wanted.daemon_reload:
             _systemctl(self.host, "daemon-reload")
         self.host.run(["systemctl", "reset-failed", self.wanted.unit])  # else a start limit refuses the start
@@ -300,18 +409,16 @@ class _Run(_Plan):
             unhealthy = self._unhealthy()
             if not unhealthy:
                 self.host.sleep(SETTLE_SECONDS)
-                return self._died(invocation)
+                # without a unit only the page can tell that the process has ended since
+                return self._unhealthy() if self.wanted.restart_command else self._died(invocation)
             if self.host.monotonic() >= deadline:
                 return unhealthy
             self.host.sleep(POLL_SECONDS)
 
     def _died(self, invocation: str) -> str:
-        unit = unit_state(self.host, self.wanted.unit)
-        if unit.active in ("failed", "inactive"):
-            return f"its process ended (systemd calls the unit {unit.active})"
-        if unit.invocation != invocation or "auto-restart" in unit.sub:
-            return "its process ended right after the start (systemd starts it again and again)"
-        return ""
+        if self.wanted.restart_command:
+            return ""
+        return _ended(unit_state(self.host, self.wanted.unit), invocation)
 
     def _unhealthy(self) -> str:
         """'' when the health page answers as it should or there is none, else what it does instead."""
@@ -332,17 +439,17 @@ class _Run(_Plan):
         """
         wrong = self._wait(self.unit.invocation) if self._unhealthy() else ""
         if wrong:
-            recent = self._journal(self.host.wall() - RECENT_SECONDS)
+            by_hand = self.wanted.restart_command or ("systemctl", "restart", self.wanted.unit)
             raise self._error(
                 [
                     f"{self.wanted.unit} runs on its present configuration but is not healthy: {wrong}.",
-                    f"Its journal of the last ten minutes says:\n{recent}",
-                    f"Nothing was changed. 'systemctl restart {self.wanted.unit}' restarts it by hand.",
+                    self._log(self.host.wall() - RECENT_SECONDS, " of the last ten minutes"),
+                    f"Nothing was changed. '{' '.join(by_hand)}' restarts it by hand.",
                 ]
             )
 
     def _switch(self) -> None:
-        if unit_state(self.host, self.wanted.unit).must_be_switched(self.wanted.enabled):
+        if self._state().must_be_switched(self.wanted.enabled):
             _systemctl(self.host, "enable" if self.wanted.enabled else "disable", self.wanted.unit)
             self.outcome.switched = True
 
@@ -363,8 +470,15 @@ class _Run(_Plan):
         self.state.settle(invocation)
         return f"{self.wanted.unit} was restarted on them and is healthy again."
 
-    def _journal(self, since: float) -> str:
-        return journal(self.host, self.wanted.unit, since, self.wanted.log_namespace) or "(nothing)"
+    def _log(self, since: float, period: str = "") -> str:
+        """What the journal says of the unit in trouble, or what the command printed if there is no unit."""
+        if self.troubled == self.wanted.unit and self.wanted.restart_command:
+            return (
+                f"Its own log says why. The command that restarts it printed:\n{self.printed or '(nothing)'}"
+            )
+        namespace = self.wanted.log_namespace if self.troubled == self.wanted.unit else ""
+        said = journal(self.host, self.troubled, since, namespace) or "(nothing)"
+        return f"Its journal{period} says:\n{said}"
 
     def _error(self, told: Sequence[str], rolled_back: bool = False) -> ServiceError:
         text = redact("\n".join(told), _secrets(self.wanted))

@@ -173,6 +173,12 @@ def unit_state(host: Host, unit: str) -> UnitState:
     )
 
 
+def page_state(host: Host, url: str) -> UnitState:
+    """The state of a service without a unit, as far as its health page tells: up when the page answers."""
+    up = host.get(url).status > 0
+    return UnitState("loaded", "active" if up else "unknown", "", "static", "", 0.0, needs_reload=False)
+
+
 def journal(host: Host, unit: str, since: float, namespace: str = "") -> str:
     """The last lines `unit` and systemd logged about it since `since` (epoch seconds), oldest first."""
     where = [f"--namespace={namespace}"] if namespace else []

@@ -10,6 +10,7 @@ top-level keys, a file that holds no mapping is ignored.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +104,8 @@ def parse_file(path: str, data: bytes) -> ConfigFile:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8") from None
     except YamlError as error:
-        hint = " (it looks like a template)" if b"{{" in data or b"{%" in data else ""
+        rendered = re.search(rb"\{\{|\{%|<%|\$\{", data)
+        hint = " (it looks like a template; edit what it is made from)" if rendered else ""
         raise ConfigError(f"{path}, line {error.line}: not valid YAML{hint}: {error}") from None
 
 

@@ -16,6 +16,7 @@ from itertools import zip_longest
 from typing import Any
 
 from .synapse_files import HEADER, ConfigError, ConfigFile, Layout, keys_directory, merge, parse_file
+from .synapse_listeners import EXAMPLE
 from .synapse_policy import (
     KEYS,
     Contribution,
@@ -28,7 +29,8 @@ from .synapse_policy import (
     identity,
     retire,
 )
-from .synapse_yaml import MISSING, EditError, change, preview, render
+from .synapse_rendered import sign_of
+from .synapse_yaml import MISSING, EditError, change, locate, preview, render
 
 COMMENT = "Element Call (MatrixRTC), kept by the Ansible collection matrixrtc.backend:"
 
@@ -75,6 +77,7 @@ class Plan:
     files: tuple[ConfigFile, ...]
     record: Record
     told: tuple[str, ...]
+    keys: tuple[str, ...]  # the top-level ones that were worked out; every other one keeps its value
 
     @property
     def config(self) -> dict[str, Any]:
@@ -92,16 +95,28 @@ class _Step:
     without_us: Any
 
 
-def make_plan(layout: Layout, wanted: Mapping[str, Any], record: Record, version: Version) -> Plan:
-    """Work out all edits. `wanted` is empty to take out all that is ours. Raises ConfigError."""
+def make_plan(
+    layout: Layout,
+    wanted: Mapping[str, Any],
+    record: Record,
+    version: Version,
+    edit_managed: bool = True,
+) -> Plan:
+    """Work out all edits. `wanted` is empty to take out all that is ours. Raises ConfigError.
+
+    `edit_managed`: edit also what something else writes. Taking out what is ours is never refused for that.
+    """
     steps, shares = _steps(layout, wanted, record, version)
     edited = [_edit(layout, path, steps) for path in dict.fromkeys(step.path for step in steps)]
     edited = [_restored(layout, one, record, shares) for one in edited]
     changes = tuple(one for one in edited if one.before != one.after)
     files = _files_after(layout, changes)
     _verify(layout, files, steps)
+    if wanted and not edit_managed:
+        _refuse_managed(layout, changes, steps)
     told = [f"{line} ({step.path})" for step in steps for line in describe(step.current, step.new, step.key)]
-    return Plan(changes, files, _next_record(layout, changes, record, shares, steps), tuple(told))
+    keys = tuple(dict.fromkeys(step.key for step in steps))
+    return Plan(changes, files, _next_record(layout, changes, record, shares, steps), tuple(told), keys)
 
 
 def digest(data: bytes | None) -> str:
@@ -148,7 +163,8 @@ def _home(layout: Layout, key: str, record: Record) -> str:
         return layout.drop_in
     usable = [file.path for file in layout.files if file.is_usable]
     if not usable:
-        raise ConfigError("none of the configuration files holds a mapping of settings")
+        last = layout.files[-1].path
+        raise ConfigError(f"{last}, line 1: not a mapping of settings, and no other file is one")
     return usable[-1]
 
 
@@ -189,7 +205,10 @@ def _desired(
     try:
         return desired(key, value, wanted, version, config)
     except PolicyError as error:
-        raise ConfigError(f"{path}: {error}. Write instead:\n\n{_snippet(key, wanted)}") from None
+        file = layout.file(path)
+        line = locate(file.document, error.path) if file is not None else 1
+        instead = _snippet(key, EXAMPLE if key == "listeners" else wanted)
+        raise ConfigError(f"{path}, line {line}: {error}. Write instead:\n\n{instead}") from None
 
 
 def _without(config: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -217,7 +236,9 @@ def _edit(layout: Layout, path: str, steps: list[_Step]) -> FileChange:
     try:
         is_empty = not parse_file(path, after).values
     except ConfigError:
-        raise _unsafe(f"{path} is written in a way that does not survive an edit", path, steps) from None
+        line = locate(file.document, (steps[0].key,)) if file is not None else 1
+        problem = f"{path}, line {line}: this is written in a way that does not survive an edit"
+        raise _unsafe(problem, path, steps) from None
     gone = is_ours and is_empty and not _holds_directory(layout, path)
     header = [f"+{line}" for line in HEADER.splitlines()] if before is None else []
     return FileChange(path, before, None if gone else after, (*header, *preview(text, edits)))
@@ -225,12 +246,30 @@ def _edit(layout: Layout, path: str, steps: list[_Step]) -> FileChange:
 
 def _unsafe(problem: str, path: str, steps: list[_Step]) -> ConfigError:
     """The refusal of an edit, with what the operator is to write instead."""
-    here = [step for step in steps if step.path == path and step.new != step.current]
-    todo = "\n".join(_snippet(step.key, _only_changes(step)) for step in here)
     return ConfigError(
         f"{problem}. Nothing was changed, because an edit would touch more than these values. "
-        f"Write them there yourself, then run this again:\n\n{todo}"
+        f"Write them there yourself, then run this again:\n\n{_todo(path, steps)}"
     )
+
+
+def _todo(path: str, steps: list[_Step]) -> str:
+    """What is to stand in a file, as far as it does not yet."""
+    here = [step for step in steps if step.path == path and step.new != step.current]
+    return "\n".join(_snippet(step.key, _only_changes(step)) for step in here)
+
+
+def _refuse_managed(layout: Layout, changes: tuple[FileChange, ...], steps: list[_Step]) -> None:
+    """Leave files alone that something else writes: it would undo the edit without a word."""
+    for one in changes:
+        file = layout.file(one.path)
+        sign = sign_of(file.document) if file is not None and file.path != layout.drop_in else None
+        if sign is not None:
+            raise ConfigError(
+                f"{one.path}, line {sign.line}: {sign.reason}, so something else writes this file and would "
+                f"undo an edit. Nothing was changed. Set these values where that comes from:\n\n"
+                f"{_todo(one.path, steps)}\n\nOr set synapse_config_edit_managed to true to have the file "
+                f"edited all the same"
+            )
 
 
 def _drop_comment(text: str) -> str:
@@ -294,8 +333,9 @@ def _verify(layout: Layout, files: tuple[ConfigFile, ...], steps: list[_Step]) -
                 expected.update({} if value is MISSING else {key: value})
         if file.values != expected:
             keys = {*expected, *file.values}
-            wrong = sorted(key for key in keys if file.values.get(key) != expected.get(key))
-            problem = f"{file.path}: an edit would change the meaning of {', '.join(wrong)}"
+            wrong = sorted(str(key) for key in keys if file.values.get(key) != expected.get(key))
+            line = locate(file.document if before is None else before.document, (wrong[0],))
+            problem = f"{file.path}, line {line}: an edit would change the meaning of {', '.join(wrong)}"
             raise _unsafe(problem, file.path, steps)
 
 

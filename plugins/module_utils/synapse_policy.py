@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .synapse_listeners import OPENID, ListenerError, answers_openid, listener_identity, with_openid
 from .synapse_yaml import MISSING
 
 Version = tuple[int, int]
@@ -29,6 +30,7 @@ KEYS: Mapping[str, Version] = {
     "rc_message": (1, 0),
     "rc_delayed_event_mgmt": (1, 126),
     "extra_well_known_client_content": (1, 0),
+    "listeners": (1, 0),
 }
 # Flags below experimental_features: the first Synapse that knows each, and the first that needs it no more.
 FLAGS: Mapping[str, tuple[Version, Version | None]] = {
@@ -60,7 +62,11 @@ _MILLISECONDS = {
 
 
 class PolicyError(Exception):
-    """The operator's value is of a kind that no wanted value can be joined with."""
+    """The operator's value is of a kind that no wanted value can be joined with. `path`: where it stands."""
+
+    def __init__(self, message: str, path: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 @dataclass(frozen=True)
@@ -102,11 +108,13 @@ def identity(item: Any) -> Any:
     """What makes two entries of a list of transports the same: type and service URL, else everything."""
     if isinstance(item, dict) and item.get("type") and item.get("livekit_service_url"):
         return (item["type"], item["livekit_service_url"])
-    return (json.dumps(item, sort_keys=True, default=str),)
+    return listener_identity(item) or (json.dumps(item, sort_keys=True, default=str),)
 
 
 def identities(key: str, wanted: Any) -> frozenset[Any]:
     """The identities of all list entries in a wanted value."""
+    if key == "listeners":
+        return frozenset([identity(OPENID)])
     entries = wanted.get(LISTS[key]) or [] if key in LISTS and isinstance(wanted, dict) else []
     return frozenset(identity(entry) for entry in entries)
 
@@ -124,9 +132,11 @@ def desired(key: str, value: Any, wanted: Any, version: Version, config: Mapping
         return value
     if key == "max_event_delay_duration":
         return _longer(key, value, wanted)
+    if key == "listeners":
+        return _answering(key, value)
     mapping = {} if value is MISSING or value is None else value
     if not isinstance(mapping, dict):
-        raise PolicyError(f"'{key}' is {_kind(value)}, where Synapse wants a mapping")
+        raise PolicyError(f"'{key}' is {_kind(value)}, where Synapse wants a mapping", (key,))
     if key == "experimental_features":
         new = _flags(mapping, wanted, version, config)
     elif key in LISTS:
@@ -142,7 +152,15 @@ def _longer(key: str, value: Any, wanted: Any) -> Any:
     try:
         return wanted if parse_duration(wanted) > parse_duration(value) else value
     except ValueError as error:
-        raise PolicyError(f"'{key}': {error}") from None
+        raise PolicyError(f"'{key}': {error}", (key,)) from None
+
+
+def _answering(key: str, value: Any) -> Any:
+    """Listeners of which one tells who somebody is."""
+    try:
+        return with_openid(value)
+    except ListenerError as error:
+        raise PolicyError(f"'{key}': {error}", (key,)) from None
 
 
 def _flags(
@@ -180,7 +198,8 @@ def _entries(key: str, value: dict[str, Any], wanted: Mapping[str, Any]) -> dict
     name = LISTS[key]
     entries = value.get(name)
     if entries is not None and not isinstance(entries, list):
-        raise PolicyError(f"'{name}' in '{key}' is {_kind(entries)}, where Synapse wants a list")
+        problem = f"'{name}' in '{key}' is {_kind(entries)}, where Synapse wants a list"
+        raise PolicyError(problem, (key, name))
     if not wanted.get(name):
         return value
     new = list(entries or [])
@@ -245,6 +264,8 @@ def in_effect(config: Mapping[str, Any], wanted: Mapping[str, Any], version: Ver
             seen[key] = {name: bool(section.get(name)) for name in needed_flags(wanted[key], version, config)}
         elif key in LISTS:
             seen[key] = section.get(LISTS[key])
+        elif key == "listeners":
+            seen[key] = answers_openid(value)
         else:
             old = {} if key in config else config
             seen[key] = {name: section.get(name, _unnamed_limit(key, name, old)) for name in LIMITS[key]}

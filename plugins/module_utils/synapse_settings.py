@@ -12,28 +12,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .edge_host import Run
+from .edge_host import run as run_on_host
 from .files import atomic_write, read_bytes, remove_file
 from .synapse_check import Synapse
 from .synapse_files import ConfigError, Layout, read_layout
 from .synapse_plan import FileChange, Plan, digest, make_plan
-from .synapse_policy import KEYS, LISTS, Version, identity, in_effect, parse_duration, parse_version
+from .synapse_policy import Version, in_effect, parse_duration, parse_version
+from .synapse_proof import shape
+from .synapse_rendered import sign_of
 from .synapse_state import StateDirectory, Undo
-from .synapse_yaml import HAS_YAML
+from .synapse_units import read_units
+from .synapse_warnings import file_warnings, settings_warnings, unit_warnings
+from .synapse_yaml import HAS_YAML, locate
 
 # Delayed events (MSC4140) came with 1.116; without them a client that crashes stays in its call.
 OLDEST: Version = (1, 116)
-_TOOLS = "ansible|puppet|chef|salt|nix|terraform"
-_MANAGED = re.compile(rf"^#.*\b(managed by ({_TOOLS})|({_TOOLS})[ -]managed|do not edit)", re.I | re.M)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. `settings`: by top-level key, what synapse_policy.KEYS lists. Paths are absolute."""
+    """What is asked for. `settings`: by top-level key, what synapse_policy.KEYS lists. Paths are absolute.
+
+    `edit_managed`: edit also files that something else writes. `units`: the systemd units of Synapse and its
+    workers, without `.service`.
+    """
 
     synapse: Synapse
     config: Sequence[str]
@@ -41,6 +49,8 @@ class Request:
     state_dir: str
     new_settings_file: str
     present: bool = True
+    edit_managed: bool = False
+    units: Sequence[str] = ()
 
 
 @dataclass
@@ -59,13 +69,16 @@ class Outcome:
         return bool(self.diff)
 
 
-def apply(request: Request, check_mode: bool = False) -> Outcome:
+def apply(request: Request, check_mode: bool = False, run: Run = run_on_host) -> Outcome:
     """Do it. Raises ConfigError, SynapseError, StateError or OSError; then no file was changed.
 
     An OSError may come between two files; the next run finishes what it began.
     """
     if not HAS_YAML:
-        raise ConfigError("this Python has no PyYAML; run the module with Synapse's own Python")
+        raise ConfigError(
+            f"{sys.executable} has no PyYAML. Run the module with Synapse's own Python; where that is in a "
+            f"container, install PyYAML for this one (on Debian: apt-get install python3-yaml)"
+        )
     longest = request.settings.get("max_event_delay_duration")
     if longest is not None and not is_duration(longest):
         raise ConfigError(
@@ -77,7 +90,8 @@ def apply(request: Request, check_mode: bool = False) -> Outcome:
     with state.locked(create=request.present and not check_mode):
         record, pending = state.record(), state.pending()
         layout = read_layout(request.config, request.synapse.working_directory, request.new_settings_file)
-        plan = make_plan(layout, request.settings if request.present else {}, record, numbers)
+        wanted = request.settings if request.present else {}
+        plan = make_plan(layout, wanted, record, numbers, request.edit_managed)
         pending = _way_back(plan.changes, pending)
         if plan.changes or pending:
             _judge(request.synapse, layout, plan)
@@ -85,6 +99,7 @@ def apply(request: Request, check_mode: bool = False) -> Outcome:
             state.save(plan.record, pending)
         if not check_mode:
             _write(plan.changes, layout, request.synapse)
+    shared = [os.path.join(request.synapse.working_directory, path) for path in request.config]
     effect = in_effect(plan.config, request.settings, numbers)
     return Outcome(
         version=version,
@@ -95,7 +110,13 @@ def apply(request: Request, check_mode: bool = False) -> Outcome:
             {"path": path, "backup": None if undo.before is None else state.blob(digest(undo.before))}
             for path, undo in sorted(pending.items())
         ],
-        warnings=list(_warnings(request, plan, layout, numbers)) if request.present else [],
+        warnings=[
+            *settings_warnings(request.settings, plan.config, numbers),
+            *file_warnings(layout, plan.changes),
+            *unit_warnings(read_units(request.units, run), request.settings, shared, plan.config),
+        ]
+        if request.present
+        else [],
     )
 
 
@@ -123,16 +144,33 @@ def _way_back(changes: Sequence[FileChange], earlier: Mapping[str, Undo]) -> dic
 
 
 def _judge(synapse: Synapse, layout: Layout, plan: Plan) -> None:
-    """Raise ConfigError when Synapse would not start with the planned configuration."""
-    words = synapse.refusal(plan.files)
-    if not words:
+    """Raise ConfigError unless Synapse would start with the plan, and read every other value as before."""
+    config = plan.config
+    wanted = {key: shape(config[key]) if key in config else None for key in plan.keys}
+    verdict = synapse.judge(layout.files, plan.files, wanted)
+    if verdict.wrong:
+        raise ConfigError(
+            f"{_where(layout, verdict.wrong[0])}: Synapse would read another value of "
+            f"{', '.join(verdict.wrong)} than was planned, so nothing was changed. Please report this"
+        )
+    if verdict.accepted:
         return
-    if plan.changes and not synapse.refusal(layout.files):
-        raise ConfigError(f"Synapse refuses the new settings, so nothing was changed. It says:\n{words}")
+    if plan.changes and verdict.accepted_before:
+        raise ConfigError(
+            f"Synapse refuses the new settings, so nothing was changed. It says:\n{verdict.words}"
+        )
+    signs = [(file.path, sign_of(file.document)) for file in layout.files]
+    hints = "".join(f"{path}, line {sign.line}: {sign.reason}.\n" for path, sign in signs if sign is not None)
     raise ConfigError(
         f"Synapse refuses its present configuration, so nothing was changed. Correct it and run this again. "
-        f"It says:\n{words}"
+        f"It says:\n{verdict.words}" + (f"\n{hints.rstrip()}" if hints else "")
     )
+
+
+def _where(layout: Layout, key: str) -> str:
+    """The place of the key that counts."""
+    places = [file for file in layout.files if key in file.values] or [layout.files[-1]]
+    return f"{places[-1].path}, line {locate(places[-1].document, (key,))}"
 
 
 def _write(changes: Sequence[FileChange], layout: Layout, synapse: Synapse) -> None:
@@ -163,47 +201,6 @@ def _diff(change: FileChange) -> dict[str, str]:
     old = change.path if change.before is not None else "/dev/null"
     new = change.path if change.after is not None else "/dev/null"
     return {"prepared": "\n".join([f"--- {old}", f"+++ {new}", *change.hunks, ""])}
-
-
-# What the operator should know -----------------------------------------------------------------------
-
-
-def _warnings(request: Request, plan: Plan, layout: Layout, version: Version) -> Iterator[str]:
-    config = plan.config
-    for key in request.settings:
-        if version < KEYS[key]:
-            yield f"Synapse {version[0]}.{version[1]} does not know '{key}'; it was left out"
-    experimental = config.get("experimental_features")
-    if isinstance(experimental, dict) and experimental.get("msc4140_max_delayed_events_per_user") == 0:
-        yield "msc4140_max_delayed_events_per_user is 0, which switches delayed events off"
-    if "extra_well_known_client_content" in request.settings and not config.get("public_baseurl"):
-        yield "public_baseurl is not set, and without it Synapse serves no /.well-known/matrix/client"
-    for key, name in LISTS.items():
-        yield from _twins(config.get(key), name)
-    listeners = config.get("listeners")
-    if isinstance(listeners, list) and any(_hides_clients(one) for one in listeners):
-        yield "a loopback listener has no 'x_forwarded: true': all clients of its proxy share one rate limit"
-    for change in plan.changes:
-        file = layout.file(change.path)
-        if file is not None and change.path != layout.drop_in and _MANAGED.search(file.text[:2000]):
-            yield f"{change.path} says that another tool manages it: that tool may undo these changes"
-
-
-def _twins(section: Any, name: str) -> Iterator[str]:
-    """Entries that announce the same service twice, once with a trailing slash."""
-    entries = section.get(name) if isinstance(section, dict) else None
-    urls = [identity(entry)[-1] for entry in entries or []]
-    for url in urls:
-        if isinstance(url, str) and not url.endswith("/") and f"{url}/" in urls:
-            yield f"{name} has both {url} and {url}/: remove the one with the slash at its end"
-
-
-def _hides_clients(listener: Any) -> bool:
-    if not isinstance(listener, dict) or listener.get("x_forwarded") or listener.get("type") != "http":
-        return False
-    addresses = listener.get("bind_addresses") or []
-    is_local = bool(addresses) and all(address in ("127.0.0.1", "::1", "localhost") for address in addresses)
-    return is_local and "client" in str(listener.get("resources"))
 
 
 def is_duration(value: Any) -> bool:

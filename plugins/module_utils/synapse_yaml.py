@@ -3,7 +3,7 @@
 """Changing values in a YAML text by the smallest edit, so that everything else keeps every byte.
 
 PyYAML says where each key and value stands; the edits are made in the text itself. Whatever cannot be changed
-without touching somebody else's lines (anchors, aliases, duplicate keys, templates) is refused with its line.
+without touching somebody else's lines (anchors, aliases, duplicate keys) is refused with its line.
 
 Needs PyYAML, which is always present in Synapse's own Python environment.
 """
@@ -25,7 +25,6 @@ else:
 
 Identity = Callable[[Any], Any]
 
-_TEMPLATE = re.compile(r"\{\{|\{%|<%|\$\{")
 # There is no such value; as a wanted one: there is to be none.
 MISSING = object()
 
@@ -138,6 +137,46 @@ def change(
     if new:
         edits += _append(editor, new, comment)
     return apply_edits(text, edits), edits
+
+
+def locate(document: Document, path: Sequence[Any]) -> int:
+    """The line where the innermost key of a path stands, as far as the path is there; else the first line."""
+    node, line = document.root, 1
+    for step in path:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        found = [(key, value) for key, value in pairs if key.value == step]
+        if not found:
+            break
+        line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+    return line
+
+
+def scalars(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], yaml.ScalarNode]]:
+    """All scalar values below a node, with the keys that lead there."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from scalars(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from scalars(item, path)
+    elif node is not None:
+        yield path, node
+
+
+def duplicates(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[str, int, int]]:
+    """Keys that stand twice in one mapping: their names, the line where that shows, the line of the first."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from duplicates(item, path)
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[Any, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode):
+                if first.setdefault((key.tag, key.value), line) != line:
+                    name = ".".join(str(step) for step in (*path, key.value))
+                    yield name, line, first[key.tag, key.value]
+                yield from duplicates(value, (*path, key.value))
 
 
 def apply_edits(text: str, edits: list[Edit]) -> str:
@@ -302,11 +341,6 @@ def _refuse_shared(document: Document, key: str, start: int, end: int) -> None:
     for position in document.shared:
         if start <= position < end:
             raise EditError(f"'{key}' uses an anchor, an alias or a tag", line_of(document.text, position))
-    for match in re.finditer(r"[^\r\n]+", document.text[start:end]):
-        code = re.sub(r"(^|\s)#.*", "", match.group())
-        if _TEMPLATE.search(code):
-            line = line_of(document.text, start + match.start())
-            raise EditError(f"'{key}' contains a template expression", line)
 
 
 def _append(editor: _Editor, new: dict[str, Any], comment: str) -> list[Edit]:

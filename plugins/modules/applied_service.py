@@ -27,7 +27,7 @@ attributes:
     support: full
 options:
   name:
-    description: The unit's name, without C(.service).
+    description: The unit's name, without C(.service). See also O(restart_command).
     type: str
     required: true
   state:
@@ -129,6 +129,23 @@ options:
     description: Files whose words are kept out of every message, such as the one that holds an API secret.
     type: list
     elements: path
+    default: []
+  restart_command:
+    description:
+      - The command that restarts a service without a unit, such as one in a container, and its arguments. It
+        has to return only when the old process has ended. O(name) is then only what the records are called.
+      - Whether the service runs is told by O(health), which it needs.
+    type: list
+    elements: str
+    default: []
+  followers:
+    description:
+      - Units, without C(.service), that read the same inputs, such as the workers of a homeserver. They are
+        restarted one after the other when the service is healthy, and have to be active then.
+      - When one does not come up everything is put back, as for the service itself. One that is stopped is
+        started. With O(state=absent) they run on.
+    type: list
+    elements: str
     default: []
   log_namespace:
     description: The journal namespace that the unit logs to, if it is not the default one.
@@ -243,6 +260,8 @@ ARGUMENTS = {
     "rollback_files": {"type": "list", "elements": "dict", "default": [], "options": ROLLBACK_OPTIONS},
     # the names of files, not what they hold
     "secret_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
+    "restart_command": {"type": "list", "elements": "str", "default": []},
+    "followers": {"type": "list", "elements": "str", "default": []},
     "log_namespace": {"type": "str", "default": ""},
     "state_dir": {"type": "path", "default": "/var/lib/matrixrtc/applied"},
 }
@@ -268,6 +287,8 @@ def wanted_from(params: dict[str, Any]) -> Wanted:
         rollback_files=tuple(RollbackFile(file["path"], file["backup"]) for file in params["rollback_files"]),
         secret_files=tuple(params["secret_files"]),
         log_namespace=params["log_namespace"],
+        restart_command=tuple(params["restart_command"]),
+        followers=tuple(params["followers"]),
     )
 
 
@@ -286,6 +307,10 @@ def main() -> None:
     if wanted.health and not wanted.health.url.startswith("http://"):
         module.fail_json(
             msg=f"health.url: '{wanted.health.url}' is no plain HTTP address. Set it to http://..."
+        )
+    if wanted.restart_command and not wanted.health and module.params["state"] == "present":
+        module.fail_json(
+            msg="health: is not set. With restart_command only it tells whether the service runs."
         )
     host = LocalHost()
     try:

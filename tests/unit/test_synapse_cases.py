@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ OURS = {
     ("server", "max_event_delay_duration"),
     ("server", "msc4140_enabled"),
     ("server", "extra_well_known_client_content"),
+    ("server", "listeners"),
 }
 # Cases in which an entry of ours goes back to a value that the operator had spelled in some other way.
 SPELLED_ANEW = {
@@ -191,6 +193,8 @@ def test_refusal_names_file_and_line_and_changes_nothing(case: Case, tmp_path: P
     told = str(refusal.value).replace(str(tmp_path), "{folder}")
     for line in case.refused.splitlines():
         assert line in told
+    if case.name != "refused_missing_file":
+        assert re.match(r"\{folder\}/\S+, line \d+\b", told)
     assert "secret" not in told
     assert contents(tmp_path) == before
 

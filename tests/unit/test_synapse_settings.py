@@ -8,17 +8,24 @@ import pwd
 import stat
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import Synapse, SynapseError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.edge_host import Completed
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import (
+    Synapse,
+    SynapseError,
+    Verdict,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_files import (
     HEADER,
     ConfigError,
     read_layout,
 )
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_proof import MARK
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_settings import (
     Outcome,
     Request,
@@ -57,6 +64,9 @@ class Site:
         (self.drop_in.parent / "server_name.yaml").write_text(BASE)
         self.config = ["homeserver.yaml", "conf.d/"]
         self.synapse: Synapse = Accepting(VERSION, folder)
+        self.edit_managed = False
+        self.units: tuple[str, ...] = ()
+        self.shown = ""
 
     def settings(self, **other: Any) -> dict[str, Any]:
         transports = [{"type": "livekit", "livekit_service_url": other.pop("url", URL)}]
@@ -71,9 +81,20 @@ class Site:
 
     def run(self, present: bool = True, check_mode: bool = False, **other: Any) -> Outcome:
         request = Request(
-            self.synapse, self.config, self.settings(**other), str(self.state), "zz-matrixrtc.yaml", present
+            self.synapse,
+            self.config,
+            self.settings(**other),
+            str(self.state),
+            "zz-matrixrtc.yaml",
+            present,
+            self.edit_managed,
+            self.units,
         )
-        return apply(request, check_mode)
+        return apply(request, check_mode, self.systemctl)
+
+    def systemctl(self, argv: Sequence[str]) -> Completed:
+        """What systemd says of the units."""
+        return Completed(0, self.shown.replace("FOLDER", str(self.folder)))
 
     def confirm(self) -> None:
         """What the role does when Synapse is healthy on the new settings."""
@@ -146,7 +167,9 @@ def test_fingerprint_follows_what_runs_and_nothing_else(site: Site) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("# Ansible managed\n" + HOMESERVER, "another tool manages it"),
+        ("# Ansible managed\n" + HOMESERVER, 'line 1: its header says "Ansible managed"'),
+        (HOMESERVER + "a: 1\na: 2\n", "'a' stands here a second time (first on line 7)"),
+        ("listeners: [{type: http, port: 1, resources: [{names: [client]}]}]\n", "'federation' or 'openid'"),
         (
             "experimental_features: {msc4140_max_delayed_events_per_user: 0}\n",
             "switches delayed events off",
@@ -160,12 +183,71 @@ def test_fingerprint_follows_what_runs_and_nothing_else(site: Site) -> None:
     ],
 )
 def test_warnings(tmp_path: Path, text: str, words: str) -> None:
-    assert any(words in warning for warning in Site(tmp_path, text).run().warnings)
+    site = Site(tmp_path, text)
+    site.edit_managed = True
+    assert any(words in warning for warning in site.run().warnings)
 
 
 def test_no_warning_without_reason(tmp_path: Path) -> None:
     text = HOMESERVER + "public_baseurl: https://matrix.lab.test\n# Managed by hand, see docs.ansible.com\n"
     assert Site(tmp_path, text).run().warnings == []
+
+
+# What units read ---------------------------------------------------------------------------------------
+
+MAIN = """\
+Id=matrix-synapse.service
+LoadState=loaded
+WorkingDirectory=FOLDER
+ExecStart={ path=/p ; argv[]=/p -m s -c homeserver.yaml --config-path=FOLDER/conf.d ; ignore_errors=no }
+"""
+WORKER = """\
+Id=worker.service
+LoadState=loaded
+ExecStart={ path=/p ; argv[]=/p -m w OPTIONS ; ignore_errors=no }
+"""
+
+
+def test_units_that_read_everything(site: Site) -> None:
+    (site.folder / "worker.yaml").write_text("worker_app: synapse.app.generic_worker\n")
+    site.units = ("matrix-synapse", "worker", "wrapped")
+    options = "-cFOLDER/homeserver.yaml --config-path FOLDER/conf.d/ -c FOLDER/worker.yaml"
+    site.shown = "\n".join([MAIN, WORKER.replace("OPTIONS", options), WORKER.replace("OPTIONS", "")])
+    assert site.run(extra_well_known_client_content=None).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "words"),
+    [
+        (
+            WORKER.replace("OPTIONS", "-c FOLDER/homeserver.yaml"),
+            "does not read FOLDER/conf.d/, so",
+        ),
+        (WORKER.replace("OPTIONS", "-c FOLDER/worker.yaml"), "FOLDER/homeserver.yaml and FOLDER/conf.d/"),
+        ("Id=worker.service\nLoadState=not-found\n", "systemd knows no unit worker.service"),
+        (
+            WORKER.replace("OPTIONS", "-c FOLDER/homeserver.yaml -c FOLDER/conf.d -c FOLDER/worker.yaml"),
+            "FOLDER/worker.yaml, which worker.service reads too, has its own rc_message",
+        ),
+    ],
+)
+def test_units_that_do_not(site: Site, unit: str, words: str) -> None:
+    (site.folder / "worker.yaml").write_text("rc_message: {per_second: 1, burst_count: 1}\n")
+    site.units, site.shown = ("matrix-synapse", "worker"), f"{MAIN}\n{unit}"
+    warnings = site.run(extra_well_known_client_content=None).warnings
+    assert any(words.replace("FOLDER", str(site.folder)) in warning for warning in warnings)
+
+
+def test_a_worker_may_answer_openid_questions(site: Site) -> None:
+    clients = "[{type: http, port: 8008, resources: [{names: [client]}]}]"
+    site.homeserver.write_text(f"listeners: {clients}\n")
+    (site.folder / "worker.yaml").write_text(f"worker_listeners: {clients.replace('client', 'openid')}\n")
+    site.units = ("worker",)
+    options = "-c FOLDER/homeserver.yaml -c FOLDER/conf.d -c FOLDER/worker.yaml"
+    site.shown = WORKER.replace("OPTIONS", options)
+    assert site.run(extra_well_known_client_content=None).warnings == []
+    site.units = ()
+    assert "'federation' or 'openid'" in site.run(extra_well_known_client_content=None).warnings[0]
 
 
 # Over several runs -----------------------------------------------------------------------------------
@@ -363,11 +445,11 @@ def test_two_runs_at_once(site: Site) -> None:
 def test_an_edit_by_somebody_else_during_the_run_is_noticed(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def edit_and_accept(_: object) -> str:
+    def edit_and_accept(*_: object) -> Verdict:
         site.homeserver.write_text(HOMESERVER + "# edited meanwhile\n")
-        return ""
+        return Verdict()
 
-    monkeypatch.setattr(Accepting, "refusal", lambda self, files: edit_and_accept(files))
+    monkeypatch.setattr(Accepting, "judge", edit_and_accept)
     with pytest.raises(ConfigError, match="changed by somebody else"):
         site.run()
     assert site.homeserver.read_text() == HOMESERVER + "# edited meanwhile\n"
@@ -459,17 +541,19 @@ def test_real_synapse_is_asked_as_its_user(real: Site, monkeypatch: pytest.Monke
     asked: list[dict[str, Any]] = []
 
     def ask(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        folder = Path(command[command.index("-c") + 1]).parent
+        folder = Path(command[-1])
         places = [folder, *folder.iterdir()]
         asked.append({**options, "uids": {place.stat().st_uid for place in places}})
         assert {stat.S_IMODE(place.stat().st_mode) for place in places} == {0o700, 0o400}
         assert any(SECRET in place.read_text() for place in places[1:])
-        return subprocess.CompletedProcess(command, 0, "Config parses OK!\n", "")
+        assert SECRET not in str(command)
+        return subprocess.CompletedProcess(command, 0, f'{MARK}{{"accepted": true, "wrong": []}}\n', "")
 
     monkeypatch.setattr(subprocess, "run", ask)
     nobody = pwd.getpwnam("nobody")
     synapse = Synapse("/srv/bin/python", "nobody", str(real.folder))
-    assert synapse.refusal(read_layout(real.config, str(real.folder), "").files) == ""
+    files = read_layout(real.config, str(real.folder), "").files
+    assert synapse.judge(files, files, {}) == Verdict()
     assert asked[0]["uids"] == {nobody.pw_uid}
     assert (asked[0]["user"], asked[0]["group"]) == (nobody.pw_uid, nobody.pw_gid)
     assert asked[0]["cwd"] == str(real.folder)
@@ -481,13 +565,14 @@ def test_words_of_synapse_are_about_the_real_files_and_without_values(site: Site
         "#!/bin/sh\n"
         "echo 'Traceback (most recent call last):'\n"
         "echo '  File \"a.py\", line 1'\n"
-        'echo "pydantic.ValidationError: 1 error in $4"\n'
+        'echo "pydantic.ValidationError: 1 error in $2/after-0.yaml"\n'
         f"echo \"  Input should be a string [type=string_type, input_value='{SECRET}', input_type=str]\"\n"
-        "exit 1\n"
+        f'echo \'{MARK}{{"accepted": false, "accepted_before": false}}\'\n'
     )
     program.chmod(0o755)
     synapse = Synapse(str(program), pwd.getpwuid(os.geteuid()).pw_name, str(site.folder))
-    assert synapse.refusal(read_layout(site.config, str(site.folder), "").files) == (
+    files = read_layout(site.config, str(site.folder), "").files
+    assert synapse.judge(files, files, {}).words == (
         f"pydantic.ValidationError: 1 error in {site.homeserver}\n"
         "  Input should be a string [type=string_type, input_value=..."
     )

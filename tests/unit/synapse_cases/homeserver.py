@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import Synapse
+from ansible_collections.matrixrtc.backend.plugins.module_utils import synapse_proof
+from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import Synapse, Verdict
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_settings import (
     Outcome,
     Request,
@@ -90,6 +91,8 @@ class Case:
         }
         if self.options.get("serves well-known") == "yes":
             settings["extra_well_known_client_content"] = {"org.matrix.msc4143.rtc_foci": transports}
+        if self.options.get("openid listener") == "yes":
+            settings["listeners"] = {"openid": True}
         return settings
 
 
@@ -134,17 +137,17 @@ class Accepting(Synapse):
         """What it was made with."""
         return str(vars(self)["_version"])
 
-    def refusal(self, files: object) -> str:
-        """None, ever."""
-        return ""
+    def judge(self, before: object, after: object, wanted: object) -> Verdict:
+        """Yes, ever."""
+        return Verdict()
 
 
 def run(case: Case, folder: Path, present: bool = True, check_mode: bool = False) -> Outcome:
     """Apply the settings of a case to its files in a folder."""
     synapse = Accepting(case.version, folder)
-    request = Request(
-        synapse, case.config, case.wanted(), str(folder / ".state"), "zz-matrixrtc.yaml", present
-    )
+    managed = case.options.get("edit managed") == "yes"
+    state = str(folder / ".state")
+    request = Request(synapse, case.config, case.wanted(), state, "zz-matrixrtc.yaml", present, managed)
     return apply(request, check_mode)
 
 
@@ -154,7 +157,7 @@ class Loader:
     def __init__(self) -> None:
         self.known: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}  # a load takes a tenth of a second
         self.process = subprocess.Popen(
-            [synapse_python(), str(FOLDER / "loader.py")],
+            [synapse_python(), str(FOLDER / "loader.py"), str(Path(synapse_proof.__file__).parent)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -162,10 +165,16 @@ class Loader:
 
     def load(self, folder: Path, config: list[str]) -> dict[str, Any]:
         """{"values": ...} or {"error": ...} for the -c options, relative to a folder."""
+        return self._ask([word for path in config for word in ("-c", str(folder / path))])
+
+    def read(self, paths: list[str]) -> dict[str, Any]:
+        """{"read": ...} or {"error": ...} for files: what Synapse's own loader reads in them."""
+        return self._ask({"read": paths})
+
+    def _ask(self, question: object) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        arguments = [word for path in config for word in ("-c", str(folder / path))]
-        self.process.stdin.write(json.dumps(arguments) + "\n")
+        self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         return answer

@@ -1,6 +1,8 @@
 """Run by Synapse's own Python: loads configurations with the real synapse.config, one per line of JSON.
 
 In: a list of command line arguments. Out: {"error": text} or {"values": {section: {attribute: value}}}.
+In: {"read": a list of files}. Out: {"error": text} or {"read": {key: {"shape": ..., "value": ...}}}, what
+Synapse's own loader reads in them; the shape (synapse_proof.shape) tells all values apart.
 """
 
 from __future__ import annotations
@@ -42,14 +44,37 @@ def load(config_class: Any, arguments: list[str]) -> dict[str, Any]:
     }
 
 
+def read(reader: Any, paths: list[str]) -> dict[str, Any]:
+    """What Synapse's loader makes of files."""
+    shape = importlib.import_module("synapse_proof").shape
+    with contextlib.redirect_stdout(io.StringIO()):
+        config = reader(paths)
+    return {str(key): {"shape": shape(value), "value": plain(value)} for key, value in config.items()}
+
+
 def main() -> None:
     """Answer every line until there are no more."""
+    sys.path.append(sys.argv[1])
+    base = importlib.import_module("synapse.config._base")
+    yaml_error = importlib.import_module("yaml").YAMLError
     config_class = importlib.import_module("synapse.config.homeserver").HomeServerConfig
-    config_error = importlib.import_module("synapse.config._base").ConfigError
-    refusals = (config_error, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+    refusals = (
+        yaml_error,
+        base.ConfigError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        OSError,
+        TypeError,
+        ValueError,
+    )
     for line in sys.stdin:
+        asked = json.loads(line)
         try:
-            answer: dict[str, Any] = {"values": load(config_class, json.loads(line))}
+            if isinstance(asked, list):
+                answer: dict[str, Any] = {"values": load(config_class, asked)}
+            else:
+                answer = {"read": read(base.read_config_files, asked["read"])}
         except refusals as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
