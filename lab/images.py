@@ -90,7 +90,7 @@ def host_tag(image: Image, operator: Operator) -> str:
 def host_recipe(image: Image, operator: Operator) -> Recipe:
     """The recipe of an operator's own image, on the site's."""
     dockerfile = operator.dockerfile.replace("FROM SITE", f"FROM {site_tag(image)}")
-    return Recipe(host_tag(image, operator), dockerfile, {}, (), "")
+    return Recipe(host_tag(image, operator), dockerfile, {}, operator.wheels, image.python)
 
 
 def client_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKERFILES) -> Recipe:

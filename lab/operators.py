@@ -24,7 +24,7 @@ from .paths import OPERATORS
 # What a host can be for its site, and the label of the name under which it is reached there.
 PARTS = {"web": "", "homeserver": "matrix", "rtc": "rtc"}
 SERVER_NAME = "SERVER_NAME"
-_KNOWN = {"like", "parts", "units", "names", "homeserver", "permissions", "urls", "inventory"}
+_KNOWN = {"like", "parts", "units", "wheels", "names", "homeserver", "permissions", "urls", "inventory"}
 _TEMPLATE = ".j2"
 
 
@@ -45,9 +45,10 @@ class Operator:
     """One operator.yml.
 
     folders: where files are looked up, those of an operator it is `like` first. dockerfile: on the site's
-    image, '' for none. units: run when the host has booted. homeserver: Synapse's `python`, its main `config`
-    file and the `url` of its client API, on the host. permissions: owner and mode of files that are not
-    root's with mode 0644. urls: what the operator serves. inventory: variables of the host.
+    image, '' for none; it finds the Python packages `wheels` in a folder of that name. units: run when the
+    host has booted. homeserver: Synapse's `python`, its main `config` file and the `url` of its client API, on
+    the host. permissions: owner and mode of files that are not root's with mode 0644. urls: what the operator
+    serves. inventory: variables of the host.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Operator:
     parts: tuple[str, ...]
     units: tuple[str, ...]
     dockerfile: str = ""
+    wheels: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     homeserver: Mapping[str, str] = field(default_factory=dict)
     permissions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -18,11 +18,20 @@ PEOPLE = ("alice", "bob")
 # Runs on the host, under Synapse's Python. Passwords come in the environment, never in an argument: Synapse's
 # own registration tool is given them in a file that only root can read and that is gone afterwards.
 SCRIPT = """
-import json, os, subprocess, sys, tempfile, urllib.request
+import json, os, subprocess, sys, tempfile, time, urllib.request
 base = os.environ["LAB_URL"]
 tool = [sys.executable, "-m", "synapse._scripts.register_new_matrix_user", "-c", os.environ["LAB_CONFIG"]]
 people = json.loads(os.environ["LAB_PEOPLE"])
 made = []
+deadline = time.monotonic() + 60
+while True:  # a unit may be active before Synapse listens
+    try:
+        urllib.request.urlopen(base + "/health", timeout=5).close()
+        break
+    except OSError:
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.3)
 for name, password in people.items():
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(password)

@@ -27,10 +27,13 @@ LIVING = (
     "/opt/venvs",
     "/root/.ansible",
     "/root/manifest",
+    "/srv/synapse/data",
     "/var/lib/apt",
     "/var/lib/dpkg",
     "/var/lib/matrix-synapse",
     "/var/lib/nginx",
+    "/var/lib/postgresql",
+    "/var/lib/redis",
     "/var/lib/systemd",
 )
 

@@ -102,7 +102,7 @@ def test_every_host_of_labs_yml_can_be_set_up(lab: definitions.Lab) -> None:
         for file in files:
             assert "SERVER_NAME" not in file.path + file.text
             text = re.sub(r"(?m)#.*", "", file.text.replace(site.CA_FILE, ""))
-            for ours in ("matrixrtc", "livekit", "msc4143", "msc4222", "max_event_delay_duration"):
+            for ours in ("matrixrtc", "livekit", "msc4143", "msc4222"):
                 assert ours not in text, f"{file.path} knows of {ours}"
             if file.path.endswith((".yaml", ".yml")) and not file.link:
                 assert isinstance(yaml.safe_load(file.text), dict), file.path
