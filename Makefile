@@ -7,6 +7,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 SYNAPSE_VERSION := 1.163.2
 export SYNAPSE_PYTHON ?= $(CURDIR)/.venv/synapse/bin/python
 export ANSIBLE_HOME := $(CURDIR)/.ansible
+SCENARIOS := default existing
+MORE_SCENARIOS := $(filter-out $(SCENARIOS),$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export MOLECULE_GLOB := molecule/*/molecule.yml
 export PATH := $(BIN):$(PATH)
 
@@ -46,11 +48,18 @@ unit: $(VENV)/synapse.stamp ## Run the unit tests
 	@python -m pytest
 
 .PHONY: molecule
-molecule: setup ## Deploy and verify on every platform
-	@molecule test --all
+molecule: setup ## Deploy and verify on every platform and on a server made by hand
+	@tools/scenarios $(SCENARIOS)
+
+.PHONY: molecule-all
+molecule-all: setup ## Deploy and verify on every kind of infrastructure
+	@tools/scenarios $(SCENARIOS) $(MORE_SCENARIOS)
 
 .PHONY: test
-test: lint unit molecule ## All of the above: what CI runs
+test: lint unit molecule ## Lint, unit tests and the scenarios that every change has to pass
+
+.PHONY: test-all
+test-all: lint unit molecule-all ## The same with every scenario
 
 .PHONY: bench
 bench: setup ## Measure a fresh lab and write docs/benchmarks.md
