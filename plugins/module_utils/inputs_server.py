@@ -68,7 +68,7 @@ T = TypeVar("T")
 NGINX = ("nginx.service", "nginx")
 HTTPS = PortRange(443, 443)
 DAYS_BEFORE_EXPIRY = 14
-BACKENDS = ("auto", "nftables", "none")
+BACKENDS = ("auto", "nftables", "ufw", "firewalld", "iptables", "none")
 SERVERS = ("file", "synapse", "external")
 
 # The smallest useful value of each number; 0 seconds of HSTS leave the header out.

@@ -12,20 +12,26 @@ version_added: 0.1.0
 author:
   - The matrixrtc.backend authors (@matrixrtc)
 description:
-  - Finds the tool that filters what comes in. In nftables, a chain C(matrixrtc) inside the operator's own
-    table and one jump to it at the top of the input chain accept the ports, applied as one transaction.
-  - The operator's files stay untouched. The unit C(matrixrtc-firewall.service) adds the rules again
-    whenever C(nftables.service) starts, restarts or reloads.
-  - With ufw, firewalld or iptables nothing is changed; the commands that open the ports are returned as a
-    warning. Without any firewall nothing is changed either.
-  - No firewall is ever enabled, flushed or reloaded, and no rule of anybody else is changed.
+  - Finds the tool that filters what comes in, and opens the ports there, for IPv4 and IPv6.
+  - In nftables, a chain C(matrixrtc) inside the operator's own table and one jump to it at the top of the
+    input chain accept the ports. The unit C(matrixrtc-firewall.service) adds them again whenever
+    C(nftables.service) starts, restarts or reloads. With iptables it is a chain C(MATRIXRTC), one jump and
+    the unit C(matrixrtc-iptables.service), for each family whose C(INPUT) chain drops.
+  - In ufw, an application profile C(MatrixRTC) is allowed. In firewalld, the ports that are not open yet are
+    added to the zones of the interfaces with a default route, for now and for good.
+  - What is ours in a tool that is not the active one any more is taken out, without activating it. Without
+    any firewall nothing is changed.
+  - No firewall is ever enabled, flushed, reloaded or re-zoned, and no rule of anybody else is changed. When a
+    tool refuses our rules, the rules before come back.
+  - Ports that containers publish bypass all of these tools. They are returned; a warning names those of them
+    that are in O(internal).
 attributes:
   check_mode:
     support: full
     description: Says what would change.
   diff_mode:
     support: full
-    description: Shows our own files before and after; the rules are one of them.
+    description: Shows our own files and our rules before and after.
 options:
   tcp:
     description: TCP ports, as numbers or ranges such as V(7882-7885).
@@ -39,11 +45,16 @@ options:
     default: []
   backend:
     description:
-      - V(auto) finds the active tool. V(nftables) insists on nftables. V(none) opens nothing, and takes out
-        what was opened before.
+      - V(auto) finds the active tool. The name of one insists on it, and fails where it filters nothing.
+      - V(none) opens nothing, and takes out what was opened before.
     type: str
-    choices: [auto, nftables, none]
+    choices: [auto, nftables, ufw, firewalld, iptables, none]
     default: auto
+  internal:
+    description: TCP ports that nobody outside is to reach. A container that publishes one is warned about.
+    type: list
+    elements: int
+    default: []
   state:
     description: With V(absent) our rules, files and unit go.
     type: str
@@ -75,20 +86,23 @@ msg:
   description: What that means.
   returned: always
   type: str
-chains:
-  description: The input chains that jump to our rules.
+places:
+  description: The input chains, firewalld zones or ufw profiles with our rules; for iptables, its programs.
   returned: always
   type: list
   elements: str
-commands:
-  description: What the operator has to run where we leave the firewall alone.
+published:
+  description: Ports that containers publish to others, past the host's firewall.
   returned: always
   type: list
   elements: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall import FirewallError, Wish, apply
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall import apply
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall_base import FirewallError, Wish
+
+BACKENDS = ("auto", "nftables", "ufw", "firewalld", "iptables", "none")
 
 
 def main() -> None:
@@ -97,7 +111,8 @@ def main() -> None:
         argument_spec={
             "tcp": {"type": "list", "elements": "str", "default": []},
             "udp": {"type": "list", "elements": "str", "default": []},
-            "backend": {"type": "str", "choices": ["auto", "nftables", "none"], "default": "auto"},
+            "backend": {"type": "str", "choices": [*BACKENDS], "default": "auto"},
+            "internal": {"type": "list", "elements": "int", "default": []},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "config_dir": {"type": "path", "default": "/etc/matrixrtc/firewall"},
         },
@@ -108,12 +123,13 @@ def main() -> None:
         udp=tuple(module.params["udp"]),
         is_present=module.params["state"] == "present",
         backend=module.params["backend"],
+        internal=tuple(module.params["internal"]),
         folder=module.params["config_dir"],
         check_mode=module.check_mode,
     )
     try:
         outcome = apply(wish)
-    except (FirewallError, OSError) as error:
+    except (FirewallError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
     for warning in outcome.warnings:
         module.warn(warning)

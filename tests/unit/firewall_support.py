@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.matrixrtc.backend.plugins.module_utils.edge_host import COMMAND_NOT_FOUND, Completed
-from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall import UNIT, Wish
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall_base import Wish
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall_nftables import UNIT
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nft_ruleset import Chain
+from firewall_tools import FakeFirewalld, FakeIptables, FakeUfw
 
 INPUT = Chain("inet", "filter", "input")
 
@@ -48,13 +50,16 @@ class FakeHost:
     folder: Path
     inputs: dict[Chain, str] = field(default_factory=lambda: {INPUT: "drop"})
     chains: dict[Chain, list[tuple[int, list[dict[str, Any]]]]] = field(default_factory=dict)
-    active: set[str] = field(default_factory=set)
-    iptables: str = ""
-    iptables_rules: str = ""
-    ufw: str = "Status: inactive"
+    iptables: FakeIptables | None = None
+    ufw: FakeUfw | None = None
+    firewalld: FakeFirewalld | None = None
+    containers: str = ""
     has_nft: bool = True
     refusal: str = ""
     unit: dict[str, str] = field(default_factory=lambda: {"ActiveState": "inactive", "UnitFileState": ""})
+    iptables_unit: dict[str, str] = field(
+        default_factory=lambda: {"ActiveState": "inactive", "UnitFileState": ""}
+    )
     commands: list[list[str]] = field(default_factory=list)
     kill_at: int = 0
     handles: int = 100
@@ -75,6 +80,7 @@ class FakeHost:
             "udp": ("7882-7885",),
             "folder": str(self.folder / "etc" / "firewall"),
             "unit_folder": str(self.folder / "systemd"),
+            "root": str(self.folder / "root"),
             **changes,
         }
         return Wish(**values)  # type: ignore[arg-type]
@@ -90,12 +96,16 @@ class FakeHost:
             return Completed(COMMAND_NOT_FOUND)
         if tool == "/bin/sh":
             return Completed(1, errors=self.refusal) if self.refusal else Completed(0)
-        if tool == "ufw":
-            return Completed(0, self.ufw)
+        if tool in ("docker", "podman"):
+            return Completed(0, self.containers) if tool == "docker" else Completed(COMMAND_NOT_FOUND)
         if tool in ("nft", "systemctl"):
             return self.nft(argv) if tool == "nft" else self.systemctl(argv)
-        assert tool in ("iptables", "iptables-legacy")
-        return Completed(0, self.iptables if argv[1] == "--version" else self.iptables_rules)
+        if tool == "firewall-cmd":
+            assert self.firewalld
+            return self.firewalld.run(argv)
+        assert tool == "ufw" or tool.removesuffix("-legacy") in ("iptables", "ip6tables"), argv
+        rules = self.iptables if tool != "ufw" and self.iptables else self.ufw
+        return rules.run(argv) if rules else Completed(COMMAND_NOT_FOUND)
 
     def nft(self, argv: Sequence[str]) -> Completed:
         if list(argv) == ["nft", "--json", "list", "ruleset"]:
@@ -139,21 +149,29 @@ class FakeHost:
         return sum(jump in expr for _handle, expr in self.chains.get(chain, []))
 
     def systemctl(self, argv: Sequence[str]) -> Completed:
-        verb = argv[1]
+        verb, name = argv[1], argv[-1]
         if verb == "is-active":
-            return Completed(0 if argv[-1] in self.active else 3)
+            return Completed(0 if self.firewalld and self.firewalld.running else 3)
+        if verb == "daemon-reload":
+            return Completed(0)
+        unit = self.unit if name == UNIT else self.iptables_unit
         if verb == "show":
-            return Completed(0, "\n".join(f"{key}={value}" for key, value in self.unit.items()))
+            return Completed(0, "\n".join(f"{key}={value}" for key, value in unit.items()))
         if verb == "reenable":
-            self.unit["UnitFileState"] = "enabled"
+            unit["UnitFileState"] = "enabled"
         elif verb in ("restart", "reload"):
-            self.unit["ActiveState"] = "active"
-            self.load()
-        elif verb == "disable":
-            self.unit = {"ActiveState": "inactive", "UnitFileState": ""}
-            self.unload()
+            unit["ActiveState"] = "active"
+            if name == UNIT:
+                self.load()
+            elif self.iptables:
+                self.iptables.load(Path(self.wish().folder))
         else:
-            assert verb == "daemon-reload"
+            assert verb == "disable"
+            unit.update(ActiveState="inactive", UnitFileState="")
+            if name == UNIT:
+                self.unload()
+            elif self.iptables:
+                self.iptables.unload()
         return Completed(0)
 
     def load(self) -> None:

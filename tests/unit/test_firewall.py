@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.matrixrtc.backend.plugins.module_utils import firewall
 from ansible_collections.matrixrtc.backend.plugins.module_utils.edge_host import Completed
-from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall import (
-    UNIT,
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall import active_tool, apply
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall_base import (
     FirewallError,
-    active_tool,
-    apply,
     normalized,
-    read_ruleset,
+    without,
 )
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall_nftables import UNIT, read_ruleset
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nft_ruleset import Chain, parse
 from firewall_support import COUNTED_REJECT, DROP, DROP_INVALID, INPUT, FakeHost, KilledError, accept
+from firewall_tools import FakeFirewalld, FakeIptables, FakeUfw
 
 HARMLESS_VERBS = {"is-active", "show", "daemon-reload", "reenable", "restart", "reload", "disable"}
 
@@ -45,6 +44,20 @@ def test_ports_are_few_and_in_order(entries: list[str], expected: tuple[str, ...
     assert normalized(entries) == expected
 
 
+@pytest.mark.parametrize(
+    ("entries", "taken", "left"),
+    [
+        (["7882-7885"], [], ("7882-7885",)),
+        (["7882-7885"], ["7883"], ("7882", "7884-7885")),
+        (["7882-7885"], ["7880-7882", "7885-7890"], ("7883-7884",)),
+        (["7882-7885", "443"], ["1-65535"], ()),
+        (["443"], ["80", "444"], ("443",)),
+    ],
+)
+def test_ports_of_others_are_taken_away(entries: list[str], taken: list[str], left: tuple[str, ...]) -> None:
+    assert without(entries, taken) == left
+
+
 @pytest.mark.parametrize("entry", ["0", "65536", "7885-7882", "x", "", "1-", "-1", "7882:7885", "443; drop"])
 def test_what_is_no_port_is_refused(entry: str) -> None:
     with pytest.raises(FirewallError, match=r"port|range"):
@@ -57,7 +70,7 @@ def test_what_is_no_port_is_refused(entry: str) -> None:
 def test_ports_are_opened_by_one_jump_at_the_top(host: FakeHost) -> None:
     operators = copy.deepcopy(host.chains[INPUT])
     outcome = apply(host.wish(), host.run)
-    assert (outcome.changed, outcome.backend, outcome.chains) == (True, "nftables", ["inet filter input"])
+    assert (outcome.changed, outcome.backend, outcome.places) == (True, "nftables", ["inet filter input"])
     assert host.opened() == [accept("tcp", "443", "7881"), accept("udp", "7882-7885")]
     assert host.chains[INPUT][0][1] == [{"jump": {"target": "matrixrtc"}}]
     assert host.chains[INPUT][1:] == operators
@@ -153,7 +166,7 @@ def test_moved_chain_takes_our_rules_along(host: FakeHost) -> None:
     moved = Chain("inet", "fw", "incoming")
     host.inputs = {INPUT: "accept", moved: "drop"}
     host.add(moved, accept("tcp", "22"))
-    assert apply(host.wish(), host.run).chains == ["inet fw incoming"]
+    assert apply(host.wish(), host.run).places == ["inet fw incoming"]
     assert host.jumps(INPUT) == 0
     assert not host.opened(INPUT)
     assert host.opened(moved)
@@ -247,65 +260,46 @@ def test_killed_anywhere_is_finished_by_the_next_run(tmp_path: Path, is_present:
 # Which firewall it is
 
 
-@pytest.mark.parametrize(
-    ("tool", "about"),
-    [
-        ("firewalld", {"active": {"firewalld"}}),
-        ("ufw", {"ufw": "Status: active"}),
-        ("iptables", {"inputs": {Chain("ip", "filter", "INPUT"): "drop"}, "iptables": "v1.8.9 (nf_tables)"}),
-        ("iptables", {"has_nft": False, "iptables_rules": "-P INPUT DROP"}),
-        (
-            "iptables",
-            {"has_nft": False, "iptables_rules": "-P INPUT ACCEPT\n-A INPUT -j REJECT --reject-with x"},
-        ),
-    ],
-)
-def test_other_tools_are_left_alone_and_told_how(tmp_path: Path, tool: str, about: dict[str, Any],
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    config = tmp_path / "ufw.conf"
-    config.write_text('ENABLED="yes"\n' if tool == "ufw" else "ENABLED=no\n")
-    monkeypatch.setattr(firewall, "UFW_CONFIG", str(config))
-    host = FakeHost(tmp_path / "host", **about)
-    rules = copy.deepcopy(host.chains)
-    outcome = apply(host.wish(), host.run)
-    assert (outcome.backend, outcome.changed) == (tool, False)
-    assert any("7881" in command for command in outcome.commands)
-    assert outcome.warnings == [outcome.message]
-    assert all(command in outcome.message for command in outcome.commands)
-    assert (host.chains, host.files()) == (rules, {})
+@pytest.mark.parametrize("tool", ["firewalld", "ufw", "iptables", "nftables", "none"])
+def test_the_active_firewall_is_found(tmp_path: Path, tool: str) -> None:
+    host = FakeHost(tmp_path, inputs={INPUT: "drop" if tool == "nftables" else "accept"})
+    root = Path(host.wish().root)
+    host.firewalld = FakeFirewalld(root)
+    host.firewalld.running = tool == "firewalld"
+    host.ufw = FakeUfw(root) if tool == "ufw" else None
+    if tool == "iptables":
+        host.iptables = FakeIptables()
+        host.inputs[Chain("ip", "filter", "INPUT")] = "drop"
+        host.chains[Chain("ip", "filter", "INPUT")] = []
+    assert active_tool(host.wish(), host.run) == tool
 
 
-def test_commands_for_the_operator_are_exact(tmp_path: Path) -> None:
-    host = FakeHost(tmp_path, active={"firewalld"})
-    assert apply(host.wish(tcp=("443",), udp=("7882-7885",)), host.run).commands == [
-        "firewall-cmd --permanent --add-port=443/tcp",
-        "firewall-cmd --add-port=443/tcp",
-        "firewall-cmd --permanent --add-port=7882-7885/udp",
-        "firewall-cmd --add-port=7882-7885/udp",
-    ]
-
-
-def test_disabled_ufw_is_not_asked(host: FakeHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tmp_path / "ufw.conf"
-    config.write_text("ENABLED=no\n")
-    monkeypatch.setattr(firewall, "UFW_CONFIG", str(config))
-    assert active_tool(host.run, read_ruleset(host.run)) == "nftables"
+def test_disabled_ufw_is_not_asked(host: FakeHost) -> None:
+    host.ufw = FakeUfw(Path(host.wish().root))
+    host.ufw.switch("no")
+    assert active_tool(host.wish(), host.run) == "nftables"
     assert not [one for one in host.commands if one[0] == "ufw"]
 
 
-def test_old_iptables_is_seen_by_the_kernels_own_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tables = tmp_path / "ip_tables_names"
-    tables.write_text("nat\nfilter\n")
-    monkeypatch.setattr(firewall, "LEGACY_TABLES", str(tables))
-    host = FakeHost(tmp_path / "host", inputs={}, iptables_rules="-P INPUT DROP\n-A INPUT -i lo -j ACCEPT")
-    assert active_tool(host.run, read_ruleset(host.run)) == "iptables"
+def test_enabled_ufw_that_was_never_started_is_not_active(host: FakeHost) -> None:
+    host.ufw = FakeUfw(Path(host.wish().root))
+    host.ufw.kernel = {}
+    assert active_tool(host.wish(), host.run) == "nftables"
 
 
 def test_table_named_like_that_of_iptables_is_nftables_without_it(tmp_path: Path) -> None:
-    host = FakeHost(tmp_path, inputs={Chain("ip", "filter", "INPUT"): "drop"}, iptables="v1.8.9 (legacy)")
-    assert active_tool(host.run, read_ruleset(host.run)) == "nftables"
+    host = FakeHost(
+        tmp_path, inputs={Chain("ip", "filter", "INPUT"): "drop"}, iptables=FakeIptables(legacy=True)
+    )
+    assert active_tool(host.wish(), host.run) == "nftables"
+
+
+@pytest.mark.parametrize("tool", ["nftables", "ufw", "firewalld", "iptables"])
+def test_insisting_on_a_tool_that_does_not_filter_is_refused(tmp_path: Path, tool: str) -> None:
+    host = FakeHost(tmp_path, inputs={INPUT: "accept"})
+    with pytest.raises(FirewallError, match=r"set firewall_backend to auto"):
+        apply(host.wish(backend=tool), host.run)
+    assert host.files() == {}
 
 
 def test_no_firewall_is_said_and_nothing_is_done(tmp_path: Path) -> None:
@@ -313,13 +307,7 @@ def test_no_firewall_is_said_and_nothing_is_done(tmp_path: Path) -> None:
     outcome = apply(host.wish(), host.run)
     assert (outcome.backend, outcome.changed, host.files()) == ("none", False, {})
     assert "No firewall is active" in outcome.warnings[0]
-    assert "are added again" not in outcome.warnings[0]
-
-
-def test_insisting_on_nftables_where_it_drops_nothing_is_refused(tmp_path: Path) -> None:
-    host = FakeHost(tmp_path, inputs={INPUT: "accept"})
-    with pytest.raises(FirewallError, match="No nftables input chain drops by default"):
-        apply(host.wish(backend="nftables"), host.run)
+    assert "Our rules come back with" not in outcome.warnings[0]
 
 
 def test_firewall_that_is_off_for_now_keeps_our_files_up_to_date(host: FakeHost) -> None:
@@ -328,7 +316,7 @@ def test_firewall_that_is_off_for_now_keeps_our_files_up_to_date(host: FakeHost)
     assert not apply(host.wish(), host.run).changed
     outcome = apply(host.wish(tcp=("8443",)), host.run)
     assert (outcome.changed, outcome.backend) == (True, "none")
-    assert "are added again" in outcome.warnings[0]
+    assert "Our rules come back with" in outcome.warnings[0]
     assert not host.chains
     assert not apply(host.wish(tcp=("8443",)), host.run).changed
     host.chains, host.inputs = chains, {INPUT: "drop"}
@@ -336,12 +324,41 @@ def test_firewall_that_is_off_for_now_keeps_our_files_up_to_date(host: FakeHost)
     assert not apply(host.wish(tcp=("8443",)), host.run).changed
 
 
-def test_switch_to_another_tool_takes_our_rules_along(host: FakeHost) -> None:
-    rules = copy.deepcopy(host.chains)
-    apply(host.wish(), host.run)
-    host.active.add("firewalld")
-    assert apply(host.wish(), host.run).changed
-    assert (host.chains, host.files()) == (rules, {})
+# Containers
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("sfu 0.0.0.0:7880->7880/tcp, [::]:7880->7880/tcp", ["7880/tcp", "on 0.0.0.0", "::"]),
+        ("sfu :::7000-7900->7000-7900/tcp", ["7000-7900/tcp", "::"]),
+        ("sfu 203.0.113.5:7880->80/tcp", ["203.0.113.5"]),
+    ],
+)
+def test_an_internal_port_that_a_container_publishes_is_warned_about(
+    host: FakeHost, line: str, names: list[str]
+) -> None:
+    host.containers = f"{line}\n"
+    outcome = apply(host.wish(internal=(7880,)), host.run)
+    assert outcome.changed
+    assert "before the host's firewall sees them" in outcome.warnings[0]
+    assert all(name in outcome.warnings[0] for name in ["container sfu (docker)", *names])
+
+
+@pytest.mark.parametrize(
+    ("line", "published"),
+    [
+        ("sfu 127.0.0.1:7880->7880/tcp, [::1]:7880->7880/tcp", 0),
+        ("sfu 7880/tcp", 0),
+        ("web 0.0.0.0:8443->7880/tcp", 1),
+        ("sfu 0.0.0.0:7880->7880/udp", 1),
+    ],
+)
+def test_other_published_ports_are_only_listed(host: FakeHost, line: str, published: int) -> None:
+    host.containers = f"{line}\n"
+    outcome = apply(host.wish(internal=(7880,)), host.run)
+    assert not outcome.warnings
+    assert len(outcome.published) == published
 
 
 # What drops

@@ -7,7 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall import APPLY_SCRIPT, UNIT_TEXT
+from ansible_collections.matrixrtc.backend.plugins.module_utils.firewall_nftables import (
+    APPLY_SCRIPT,
+    UNIT_TEXT,
+)
 
 NFT = """\
 #!/bin/sh
