@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from .checks import Check, Outline, run_jobs
 from .endpoint_discovery import userinfo_check
+from .endpoint_iptables import NOT_INSTALLED, add_iptables_rules, tool_of
 from .endpoint_livekit import flat_settings, is_false, key_pairs, list_at
 from .endpoint_nftables import DROP, UNKNOWN, Packet, judge, read_ruleset
 from .endpoint_service import ADMIN_PATH, GATEWAY
@@ -65,12 +66,20 @@ class Host:
         with open(os.path.join(self.config_dir, name), encoding="utf-8") as source:
             return source.read()
 
+    def process_file(self, name: str) -> str:
+        """A file below /proc, '' where there is none."""
+        try:
+            with open(os.path.join(self.process_folder, name), encoding="ascii") as source:
+                return source.read()
+        except FileNotFoundError:
+            return ""
+
 
 def run_command(arguments: Sequence[str]) -> tuple[int, str]:
     """Exit status and output of a command; status 127 when there is no such program."""
     program = shutil.which(arguments[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
-        return 127, ""
+        return NOT_INSTALLED, ""
     done = subprocess.run(
         [program, *arguments[1:]],
         stdin=subprocess.DEVNULL,
@@ -87,7 +96,7 @@ def run_command(arguments: Sequence[str]) -> tuple[int, str]:
 def units_check(host: Host) -> Check:
     """Both services run."""
     status, output = run_command(["systemctl", "is-active", *[f"{unit}.service" for unit in host.units]])
-    if status == 127:
+    if status == NOT_INSTALLED:
         return UNITS.skip("no systemctl on this host")
     states = dict(zip(host.units, output.split()))  # noqa: B905 Python 3.9 has no strict=
     stopped = [unit for unit in host.units if states.get(unit) != "active"]
@@ -301,26 +310,23 @@ def leave_check(site: Site, base_url: str) -> Check:
     )
 
 
-def outer_interface(process_folder: str = "/proc") -> str:
+def outer_interface(host: Host) -> str:
     """The interface of the default route, '' when there is none."""
-    try:
-        with open(os.path.join(process_folder, "net", "route"), encoding="ascii") as lines:
-            rows = [line.split() for line in lines][1:]
-    except FileNotFoundError:
-        return ""
+    rows = [line.split() for line in host.process_file("net/route").splitlines()][1:]
     return next((row[0] for row in rows if len(row) > 1 and row[1] == "00000000"), "")
 
 
 def firewall_check(site: Site, host: Host) -> Check:
     """The packet filter of this host lets strangers' first packets in."""
     status, output = run_command(["nft", "-j", "list", "ruleset"])
-    if status == 127:
-        return FIREWALL.skip("no nft on this host")
     try:
-        document = json.loads(output)
+        document = {} if status == NOT_INSTALLED else json.loads(output)
     except ValueError:
         return FIREWALL.skip("nft does not list the rules; this needs root")
-    ruleset, interface = read_ruleset(document), outer_interface(host.process_folder)
+    ruleset, interface = read_ruleset(document), outer_interface(host)
+    add_iptables_rules(ruleset, run_command, host.process_file)
+    if status == NOT_INSTALLED and not ruleset.chains:
+        return FIREWALL.skip("neither nft nor iptables on this host")
     udp = port_range(site.udp_ports)
     wanted = [
         ("TCP 443", [Packet("tcp", 443, interface)]),
@@ -334,13 +340,13 @@ def firewall_check(site: Site, host: Host) -> Check:
             "; ".join(f"{name} is dropped in {chain}" for name, chain in dropped.items()),
             f"the rule that opens {' and '.join(dropped)} is missing, or stands behind one that drops. "
             "Media may still flow where the SFU's own packets open the way, but not for users behind NAT",
-            "run site.yml (role firewall), which puts its rules into the table that drops; with another"
-            f" firewall tool open {' and '.join(dropped)} there",
+            f"run site.yml (role firewall), which opens {' and '.join(dropped)} in {tool_of(ruleset)}; if "
+            "that changes nothing, look for a rule of your own in the chain that drops",
         )
     doubtful = [f"{name} in {verdict.chain}" for name, verdict in verdicts if verdict.action == UNKNOWN]
     if doubtful:
         return FIREWALL.skip(
-            f"cannot be read off the rules, which use modules of iptables: {', '.join(doubtful)}"
+            f"cannot be read off the rules, which ask for more than ports: {', '.join(doubtful)}"
         )
     return FIREWALL.ok(", ".join(name for name, _packets in wanted) + " pass")
 

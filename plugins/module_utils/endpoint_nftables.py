@@ -244,7 +244,10 @@ def _outcome(
         return Verdict(RETURN, key[2])
     for name in ("jump", "goto"):
         if name in verdict:
-            inner = walk(ruleset, (*key[:2], _target(verdict, name)), packet, depth + 1)
+            target = (*key[:2], _target(verdict, name))
+            if target not in ruleset.chains:  # a target of an iptables module
+                return Verdict(UNKNOWN, key[2])
+            inner = walk(ruleset, target, packet, depth + 1)
             if inner.action in (GO_ON, RETURN):
                 return Verdict(GO_ON if name == "jump" else RETURN, key[2])
             return inner

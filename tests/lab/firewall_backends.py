@@ -73,7 +73,7 @@ for program in iptables ip6tables; do
     $program -A INPUT -p tcp --dport 22 -j ACCEPT
     $program -P INPUT DROP
 done
-netfilter-persistent save
+netfilter-persistent save && systemctl restart netfilter-persistent
 """
 SETUP = {
     "ufw": NO_NFTABLES + APT + "ufw && ufw allow 22/tcp && ufw --force enable",

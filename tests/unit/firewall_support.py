@@ -100,7 +100,7 @@ class FakeHost:
             return Completed(0, self.containers) if tool == "docker" else Completed(COMMAND_NOT_FOUND)
         if tool in ("nft", "systemctl"):
             return self.nft(argv) if tool == "nft" else self.systemctl(argv)
-        if tool == "firewall-cmd":
+        if tool in ("firewall-cmd", "busctl"):
             assert self.firewalld
             return self.firewalld.run(argv)
         assert tool == "ufw" or tool.removesuffix("-legacy") in ("iptables", "ip6tables"), argv

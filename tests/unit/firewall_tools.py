@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -139,26 +140,34 @@ class FakeFirewalld:
         if mode == "permanent":
             self.file(zone).write_text("<!-- by hand -->\n" + self.text(zone))
 
+    def ask(self, argv: Sequence[str]) -> Completed:
+        """Answer on the bus. `busctl` prints JSON; a zone's permanent configuration has a path of its own."""
+        assert list(argv[:4]) == ["busctl", "--json=short", "call", "org.fedoraproject.FirewallD1"], argv
+        path, interface, method = (word.removeprefix("/org/fedoraproject/FirewallD1") for word in argv[4:7])
+        zone = argv[-1] if method == "getZoneByName" or interface.endswith("D1.zone") else path.split("/")[-1]
+        if method in ("getPorts", "getZoneByName") and (zone, "permanent") not in self.ports:
+            return Completed(1, errors=f"Call failed: INVALID_ZONE: {zone}")
+        answers: dict[str, object] = {
+            "getDefaultZone": self.default,
+            "getActiveZones": {zone: {"interfaces": [name]} for name, zone in self.bound.items()},
+            "getZoneNames": list(dict.fromkeys(zone for zone, _mode in self.ports)),
+            "getZoneByName": f"/config/zone/{zone}",
+        }
+        if method == "getPorts":
+            mode = "runtime" if interface.endswith("D1.zone") else "permanent"
+            answers[method] = [port.split("/") for port in self.ports[zone, mode]]
+        return Completed(0, json.dumps({"type": "x", "data": [answers[method]]}))
+
     def run(self, argv: Sequence[str]) -> Completed:
         if not self.running:
             return Completed(252, errors="FirewallD is not running")
-        options = list(argv[1:])
-        mode = "permanent" if "--permanent" in options else "runtime"
-        options = [option for option in options if option != "--permanent"]
-        if options == ["--get-default-zone"]:
-            return Completed(0, f"{self.default}\n")
-        if options == ["--get-active-zones"]:
-            text = "".join(f"{zone} (default)\n  interfaces: {name}\n" for name, zone in self.bound.items())
-            return Completed(0, text)
-        if options == ["--get-zones"]:
-            return Completed(0, " ".join(dict.fromkeys(zone for zone, _mode in self.ports)))
-        return self.in_zone(options.pop(0).removeprefix("--zone="), mode, options)
-
-    def in_zone(self, zone: str, mode: str, options: Sequence[str]) -> Completed:
+        if argv[0] == "busctl":
+            return self.ask(argv)
+        options = [option for option in argv[1:] if option != "--permanent"]
+        mode = "permanent" if "--permanent" in argv else "runtime"
+        zone = options.pop(0).removeprefix("--zone=")
         if (zone, mode) not in self.ports:
             return Completed(112, errors=f"Error: INVALID_ZONE: {zone}")
-        if options == ["--list-ports"]:
-            return Completed(0, " ".join(self.ports[zone, mode]))
         if self.deaf:
             return Completed(0, "Warning: INVALID_PORT\nsuccess")
         for option in options:

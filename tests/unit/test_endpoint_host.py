@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,9 @@ class Machine:
         self.http = FakeHttp()
         self.http.answers[("POST", f"{SFU}{ADMIN_PATH}")] = answer(401)
 
+    def run(self, words: Sequence[str]) -> tuple[int, str]:
+        return self.commands.get(" ".join(words), self.commands.get(words[0], (127, "")))
+
     def checks(self) -> dict[str, Check]:
         net = self.folder / "proc" / "net"
         net.mkdir(parents=True)
@@ -96,7 +100,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(tmp_path)
-    monkeypatch.setattr(endpoint_host, "run_command", lambda words: made.commands[words[0]])
+    monkeypatch.setattr(endpoint_host, "run_command", made.run)
     return made
 
 
