@@ -69,7 +69,7 @@ def test_ports_that_firewalld_has_pass_and_without_do_not(protocol: str, port: i
         ("-A INPUT -p tcp -m tcp --dport 7881 -j ACCEPT", ACCEPT),
         ("-A INPUT -p tcp -m tcp --dport 7000:8000 -j ACCEPT", ACCEPT),
         ("-A INPUT -p tcp -m tcp --dport 7882: -j ACCEPT", DROP),
-        ("-A INPUT -p tcp -m multiport --dports 80,7880:7890 -m comment --comment 'ours -j DROP' -j ACCEPT", ACCEPT),
+        ("-A INPUT -p tcp -m multiport --dports 80,7881 -m comment --comment 'a -j DROP' -j ACCEPT", ACCEPT),
         ("-A INPUT -p tcp -m multiport ! --dports 80,443 -j ACCEPT", ACCEPT),
         ("-A INPUT -p udp -m udp --dport 7881 -j ACCEPT", DROP),
         ("-A INPUT ! -p udp -j ACCEPT", ACCEPT),
