@@ -120,6 +120,12 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "health_url": "http://127.0.0.1:8008/health",
         "health_timeout": 60,
         "restart": "immediate",
+        "worker_services": ["synapse-worker@1", "federation_sender"],
+        "restart_command": ["sh", "-c", "exit 0"],
+        "run_prefix": [],
+        "container_paths": {},
+        "edit_managed": False,
+        "openid_listener": False,
     },
     "well_known": {
         "served_by": "file",
