@@ -30,10 +30,12 @@ from .call_verdicts import (
     leave_verdict,
     media_verdicts,
     membership_verdict,
+    no_delayed_events,
     room_verdict,
+    state_verdict,
 )
 from .checks import FAIL, Check
-from .endpoint_site import FOCI, Site, discover, livekit_urls
+from .endpoint_site import FOCI, SERVICE_URL, Site, discover, livekit_urls
 from .matrix_client import Account, MatrixClient, MatrixError
 
 TONES = (650.0, 1050.0)  # Hz; not harmonics of each other nor of mains hum
@@ -121,10 +123,14 @@ class Call:
         self.transport: dict[str, object] = {}
         self.delay = 0
 
-    def step(self, work: Callable[[], Check]) -> None:
-        """Do one step and keep its outcome. Raises CallBrokenError when it failed."""
+    def note(self, work: Callable[[], Check]) -> None:
+        """Look at something on the way and keep its outcome."""
         start = time.monotonic()
         self.keep(work(), start)
+
+    def step(self, work: Callable[[], Check]) -> None:
+        """Do one step and keep its outcome. Raises CallBrokenError when it failed."""
+        self.note(work)
         if self.checks[-1].status == FAIL:
             raise CallBrokenError(self.checks[-1])
 
@@ -169,6 +175,7 @@ class Call:
         try:
             lists = both(lambda caller: caller.client.transports(), self.room.callers)
         except MatrixError as error:
+            self.transport = {"type": "livekit", SERVICE_URL: self.site.service_url}
             return discovery_verdict(self.site, [], self.well_known, error)
         self.transport = dict(next((entry for entry in lists[0] if entry.get("type") == "livekit"), {}))
         return discovery_verdict(self.site, lists, self.well_known, None)
@@ -182,6 +189,14 @@ class Call:
         self.figures.room_id = self.room.room_id
         return room_verdict(self.room.room_id, None)
 
+    def see_state(self) -> Check:
+        """How the homeserver tells a client that was away who is in the room."""
+        try:
+            has_state = self.room.callers[0].client.state_after(self.room.room_id)
+        except MatrixError as error:
+            return state_verdict(self.site, None, error)
+        return state_verdict(self.site, has_state, None)
+
     def enter(self) -> Check:
         """Schedule both leaves if the homeserver can, then write both memberships."""
         callers = self.room.callers
@@ -191,8 +206,8 @@ class Call:
                 both(lambda caller: self.room.schedule_leave(caller, self.delay), callers)
             both(lambda caller: self.room.enter(caller, self.transport), callers)
         except MatrixError as error:
-            return membership_verdict(self.delay, error)
-        return membership_verdict(self.delay, None)
+            return membership_verdict(self.site, self.delay, error)
+        return membership_verdict(self.site, self.delay, None)
 
     def delegation(self, caller: Caller) -> dict[str, object]:
         """The fields with which a client hands its leave to the token service."""
@@ -253,7 +268,7 @@ class Call:
             self.checks.append(LEAVE.skip("not tried, because there was no call"))
             return
         if not second.delay_id:
-            self.checks.append(LEAVE.skip("not tried, because the homeserver has no delayed events"))
+            self.checks.append(no_delayed_events(self.site, LEAVE, "not measured without delayed events"))
             return
         start = time.monotonic()
         try:
@@ -303,8 +318,10 @@ def place_call(plan: Plan) -> tuple[list[Check], Figures]:
     start = time.monotonic()
     broken = ""
     try:
-        for work in (call.find_accounts, call.find_transport, call.open_room, call.enter):
+        for work in (call.find_accounts, call.find_transport, call.open_room):
             call.step(work)
+        call.note(call.see_state)
+        call.step(call.enter)
         asyncio.run(call.hold(call.take_tokens()))
     except CallBrokenError as end:
         broken = end.check.id

@@ -11,11 +11,12 @@ from .call_figures import Media
 from .call_ice import answering
 from .call_media import FRAMES_PER_SECOND, Report
 from .call_tokens import TOKENS
-from .checks import FAIL, Check, Outline
+from .checks import FAIL, WARN, Check, Outline
 from .endpoint_discovery import ANNOUNCED, transports_missing, transports_problem
 from .endpoint_media import address_problem, reach_check, silence, stun_check
 from .endpoint_service import websocket_check
 from .endpoint_site import NO_MEDIA, NO_SFU, NO_TRANSPORT, Site, livekit_urls
+from .homeserver_kinds import DELAYED_EVENTS, EFFECTS, STATE_AFTER, by_owner, tolerated
 from .matrix_client import Account, MatrixError
 
 ACCOUNTS = Outline("call_accounts", "Two users for the call", "two devices of users of this server")
@@ -23,6 +24,7 @@ DISCOVERY = Outline(
     "call_discovery", "Where users are sent", "the same URL from the homeserver and the client well-known"
 )
 ROOM = Outline("call_room", "Throw-away room", "both users in a new room")
+STATE = Outline("call_state_after", "State after the timeline", "state_after in an answer to /sync")
 MEMBERSHIP = Outline("call_membership", "Call memberships", "leaves scheduled, memberships written")
 CONNECTED = Outline("call_connected", "Connections to the SFU", "both users connected")
 VIDEO = Outline("call_video", "Picture", "each user recognises the other's picture")
@@ -41,6 +43,7 @@ IN_ORDER = (
     ACCOUNTS,
     DISCOVERY,
     ROOM,
+    STATE,
     MEMBERSHIP,
     TOKENS,
     CONNECTED,
@@ -98,9 +101,7 @@ def discovery_verdict(
 ) -> Check:
     """The homeserver tells both users of the token service that was deployed, and so does the well-known."""
     if error is not None:
-        found = transports_missing(error.response, ANNOUNCED)
-        cause = found.cause if found else "the homeserver refuses to name its transports"
-        return DISCOVERY.fail(str(error), cause, found.fix if found else "see that Synapse runs")
+        return undiscovered(site, well_known, error)
     told = [", ".join(livekit_urls(entries)) or "nothing" for entries in lists]
     elsewhere = ", ".join(well_known) or "nothing"
     seen = f"homeserver {' and '.join(sorted(set(told)))}, well-known {elsewhere}"
@@ -122,6 +123,21 @@ def discovery_verdict(
     return DISCOVERY.ok(site.service_url)
 
 
+def undiscovered(site: Site, well_known: Sequence[str], error: MatrixError) -> Check:
+    """The homeserver names no transports; without the endpoint clients go by the client well-known."""
+    missing = transports_missing(site, error.response, ANNOUNCED) or ANNOUNCED.fail(
+        "", "the homeserver refuses to name its transports", f"see that {site.kind.title} runs"
+    )
+    failed = DISCOVERY.fail(str(error), missing.cause, missing.fix)
+    if missing.status == FAIL or (well_known and well_known[0] == site.service_url):
+        return replace(failed, status=missing.status)
+    return replace(
+        failed,
+        seen=f"{failed.seen}; well-known {', '.join(well_known) or 'nothing'}",
+        fix=f"announce {site.service_url} in the client well-known (role well_known)",
+    )
+
+
 def room_verdict(room_id: str, error: MatrixError | None) -> Check:
     """The room is there."""
     if error is None:
@@ -133,7 +149,21 @@ def room_verdict(room_id: str, error: MatrixError | None) -> Check:
     )
 
 
-def membership_verdict(delay: int, error: MatrixError | None) -> Check:
+def state_verdict(site: Site, has_state: bool | None, error: MatrixError | None) -> Check:
+    """Clients can learn who is in a call after they were away."""
+    if error is not None or has_state is None:
+        return STATE.skip(f"not seen: {error or 'the room is not in the answer to /sync'}")
+    if has_state:
+        return STATE.ok("state_after")
+    missing = STATE.fail(
+        "no state_after",
+        f"experimental_features.msc4222_enabled is off in Synapse. {EFFECTS[STATE_AFTER]}",
+        by_owner(site.homeserver_kind, "set it to true (role synapse_config) and restart Synapse"),
+    )
+    return tolerated(missing, site.homeserver_kind, STATE_AFTER)
+
+
+def membership_verdict(site: Site, delay: int, error: MatrixError | None) -> Check:
     """The memberships are written, with a way to end them."""
     if error is not None:
         return MEMBERSHIP.fail(
@@ -143,12 +173,18 @@ def membership_verdict(delay: int, error: MatrixError | None) -> Check:
             "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
         )
     if not delay:
-        return MEMBERSHIP.warn(
-            "no delayed events",
-            "max_event_delay_duration is not set in Synapse: whoever crashes stays in the call",
-            "set it to 24h (role synapse_config) and restart Synapse",
-        )
+        return no_delayed_events(site, MEMBERSHIP, "no delayed events")
     return MEMBERSHIP.ok(f"leaves scheduled {delay // 1000} s ahead")
+
+
+def no_delayed_events(site: Site, outline: Outline, seen: str) -> Check:
+    """The warning that nothing ends the membership of somebody who crashes."""
+    missing = outline.fail(
+        seen,
+        f"max_event_delay_duration is not set in Synapse. {EFFECTS[DELAYED_EVENTS]}",
+        by_owner(site.homeserver_kind, "set it to 24h (role synapse_config) and restart Synapse"),
+    )
+    return replace(tolerated(missing, site.homeserver_kind, DELAYED_EVENTS), status=WARN)
 
 
 def media_verdicts(

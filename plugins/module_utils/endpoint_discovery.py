@@ -19,6 +19,7 @@ from .endpoint_site import (
     livekit_urls,
     no_connection,
 )
+from .homeserver_kinds import DELAYED_EVENTS, OWN_FOCI, TRANSPORTS_ENDPOINT, by_owner, tolerated
 from .http_client import Response
 from .matrix_client import TRANSPORTS
 
@@ -92,7 +93,7 @@ def missing_document(answer: Response, outline: Outline, url: str, effect: str) 
 
 def client_document_check(site: Site, discovery: Discovery) -> Check:
     """The client well-known names our token service, in a way that browsers can read."""
-    url = f"https://{site.server_name}/.well-known/matrix/client"
+    url = f"https://{site.server_host}/.well-known/matrix/client"
     answer = discovery.client[-1]
     missing = missing_document(answer, CLIENT_DOCUMENT, url, OLD_CLIENTS)
     if missing:
@@ -130,8 +131,12 @@ def foci_check(site: Site, answer: Response) -> Check:
             )
         return CLIENT_DOCUMENT.ok(f"names {site.service_url}")
     if not urls:
-        return CLIENT_DOCUMENT.fail(
-            f"no livekit entry in {FOCI}", f"the document does not announce an SFU. {OLD_CLIENTS}", fix
+        return tolerated(
+            CLIENT_DOCUMENT.fail(
+                f"no livekit entry in {FOCI}", f"the document does not announce an SFU. {OLD_CLIENTS}", fix
+            ),
+            site.homeserver_kind,
+            OWN_FOCI,
         )
     if site.service_url in [url.rstrip("/") for url in urls]:
         return CLIENT_DOCUMENT.fail(
@@ -149,11 +154,11 @@ def foci_check(site: Site, answer: Response) -> Check:
 
 def server_document_check(site: Site, discovery: Discovery) -> Check:
     """The token service can find the homeserver behind the server name."""
+    if has_port(site.server_name):
+        return SERVER_DOCUMENT.skip("the server name has a port, so nobody asks for this document")
     answer = discovery.server[-1]
     if discovery.delegated:
         return SERVER_DOCUMENT.ok(f"m.server is {discovery.delegated}")
-    if has_port(site.server_name):
-        return SERVER_DOCUMENT.skip("the server name has a port, so nobody asks for this document")
     if answer.status == 404 or answer.error:
         return SERVER_DOCUMENT.warn(
             answer.summary(),
@@ -192,37 +197,55 @@ def versions_check(site: Site, base_url: str) -> Check:
     features = answer.document().get("unstable_features")
     if isinstance(features, dict) and features.get("org.matrix.msc4140") is True:
         return VERSIONS.ok("org.matrix.msc4140 is on")
-    return VERSIONS.fail(
+    missing = VERSIONS.fail(
         "org.matrix.msc4140 is not on",
         "max_event_delay_duration is not set in Synapse (there is no setting "
         "msc4140_enabled). Calls work, but whoever crashes stays in the call for hours",
-        "set max_event_delay_duration to 24h (role synapse_config) and restart Synapse",
+        by_owner(
+            site.homeserver_kind,
+            "set max_event_delay_duration to 24h (role synapse_config) and restart Synapse",
+        ),
     )
+    return tolerated(missing, site.homeserver_kind, DELAYED_EVENTS)
 
 
-def transports_missing(answer: Response, outline: Outline) -> Check | None:
+def transports_missing(site: Site, answer: Response, outline: Outline) -> Check | None:
     """The failure of an endpoint that is not there or not reached, or None."""
     effect = f"Current clients ask here first. {NO_TRANSPORT}"
     if answer.error:
         cause, fix = no_connection(answer.error, answer.detail, urlsplit(answer.url).netloc)
         return outline.fail(answer.summary(), f"{cause}. {effect}", fix)
-    if answer.status == 404 and answer.document().get("errcode") == "M_UNRECOGNIZED":
-        return outline.fail(
-            answer.summary(),
-            f"experimental_features.msc4143_enabled is off in Synapse. {effect}",
-            "set it together with a matrix_rtc.transports list (role synapse_config) and restart Synapse",
-        )
     if answer.status == 404:
-        return outline.fail(
-            answer.summary(),
-            f"the proxy does not send {TRANSPORTS} to the homeserver. {effect}",
-            "route all of /_matrix/client/ to Synapse",
+        return tolerated(
+            transports_absent(site, answer, outline, effect), site.homeserver_kind, TRANSPORTS_ENDPOINT
         )
     if answer.status >= 500:
         return outline.fail(
-            answer.summary(), f"the homeserver is down behind its proxy. {effect}", "see that Synapse runs"
+            answer.summary(),
+            f"the homeserver is down behind its proxy. {effect}",
+            f"see that {site.kind.title} runs",
         )
     return None
+
+
+def transports_absent(site: Site, answer: Response, outline: Outline, effect: str) -> Check:
+    """The failure of an endpoint that answers 404; the homeserver itself says so with M_UNRECOGNIZED."""
+    if answer.document().get("errcode") != "M_UNRECOGNIZED":
+        return outline.fail(
+            answer.summary(),
+            f"the proxy does not send {TRANSPORTS} to the homeserver. {effect}",
+            "route all of /_matrix/client/ to the homeserver",
+        )
+    if site.kind.is_synapse:
+        cause = "experimental_features.msc4143_enabled is off in Synapse"
+        fix = by_owner(
+            site.homeserver_kind,
+            "set it together with a matrix_rtc.transports list (role synapse_config) and restart Synapse",
+        )
+    else:
+        cause = f"{site.kind.title} is too old to have this endpoint, or is another homeserver"
+        fix = "update it, or correct matrixrtc_homeserver_kind"
+    return outline.fail(answer.summary(), f"{cause}. {effect}", fix)
 
 
 def transports_route_check(site: Site, base_url: str) -> Check:
@@ -230,30 +253,31 @@ def transports_route_check(site: Site, base_url: str) -> Check:
     answer = site.http.request("GET", base_url + TRANSPORTS)
     if answer.status == 401:
         return ROUTE.ok(answer.summary())
-    return transports_missing(answer, ROUTE) or ROUTE.fail(
+    return transports_missing(site, answer, ROUTE) or ROUTE.fail(
         answer.summary(),
-        "something other than Synapse answers, or gives the list to everybody",
-        f"route {TRANSPORTS} to Synapse unchanged",
+        f"something other than {site.kind.title} answers, or gives the list to everybody",
+        f"route {TRANSPORTS} to the homeserver unchanged",
     )
 
 
 def transports_problem(site: Site, entries: Sequence[object]) -> tuple[str, str] | None:
     """Cause and fix when a homeserver's list of transports is not what it should be, or None."""
     urls = livekit_urls(entries)
-    fix = (
+    fix = by_owner(
+        site.homeserver_kind,
         f'put {{type: livekit, livekit_service_url: "{site.service_url}"}} into matrix_rtc.transports (role '
-        "synapse_config) and restart Synapse"
+        "synapse_config) and restart Synapse",
     )
     if not entries:
-        cause = (
-            "msc4143_enabled is on but matrix_rtc.transports is empty. Clients believe the empty answer, keep"
-            " it for a day"
-        )
-        return f"{cause} and do not ask further. {NO_TRANSPORT}", fix
+        empty = "msc4143_enabled is on but matrix_rtc.transports is empty"
+        if not site.kind.is_synapse:
+            empty = f"{site.kind.title} has no transport set"
+        cause = f"{empty}. Clients believe the empty answer, keep it for a day and do not ask further"
+        return f"{cause}. {NO_TRANSPORT}", fix
     if not urls:
         return f"no entry is of type livekit with a livekit_service_url. {NO_TRANSPORT}", fix
     if urls[0] != site.service_url:
-        return "Synapse announces another SFU first, or an old address of ours", fix
+        return f"{site.kind.title} announces another SFU first, or an old address of ours", fix
     return None
 
 
@@ -268,7 +292,7 @@ def transports_check(site: Site, base_url: str) -> Check:
             "the access token of the first probe user is not valid (any more)",
             "put a valid token into matrixrtc_probe_users",
         )
-    missing = transports_missing(answer, ANNOUNCED)
+    missing = transports_missing(site, answer, ANNOUNCED)
     if missing:
         return missing
     entries = answer.document().get("rtc_transports")
@@ -289,17 +313,20 @@ def userinfo_check(site: Site, discovery: Discovery, outline: Outline = USERINFO
         return outline.ok(f"{answer.summary()} from {host}")
     if answer.error:
         cause, fix = no_connection(answer.error, answer.detail, host)
-        if not discovery.delegated:
+        if not discovery.delegated and not has_port(site.server_name):
             fix = (
                 f"serve https://{site.server_name}/.well-known/matrix/server with the homeserver's host and"
                 " port"
             )
             cause = f"no server well-known names the homeserver, and {cause}"
         return outline.fail(f"{answer.summary()} from {host}", f"{cause}. {NO_ACCESS}", fix)
+    cause = "the listener behind this host has neither the resource 'federation' nor 'openid'"
+    fix = "give the listener one of the two (never both)"
+    if not site.kind.is_synapse:
+        cause = f"{site.kind.title} does not answer it, as happens where federation is switched off"
+        fix = "switch federation on; whom it talks to can be limited by other settings"
     return outline.fail(
         f"{answer.summary()} from {host}",
-        "the listener behind this host has neither the resource 'federation' "
-        f"nor 'openid', or the proxy does not send this path to Synapse. {NO_ACCESS}",
-        "give the listener one of the two (never both) and route /_matrix/federation/v1/openid/userinfo"
-        " to it",
+        f"{cause}, or the proxy does not send this path to the homeserver. {NO_ACCESS}",
+        f"{fix} and route /_matrix/federation/v1/openid/userinfo to it",
     )

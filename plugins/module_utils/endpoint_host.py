@@ -19,6 +19,7 @@ from .endpoint_livekit import flat_settings, is_false, key_pairs, list_at
 from .endpoint_nftables import DROP, UNKNOWN, Packet, judge, read_ruleset
 from .endpoint_service import ADMIN_PATH, GATEWAY
 from .endpoint_site import NO_ACCESS, NO_SFU, START_LIVEKIT, START_SERVICE, Site, discover, no_connection
+from .homeserver_kinds import DELAYED_EVENTS, by_owner, tolerated
 from .inputs_values import port_range
 from .matrix_client import DELAYED
 from .sockets import Listener, listeners
@@ -292,13 +293,17 @@ def leave_check(site: Site, base_url: str) -> Check:
             f"{cause}, so the token service cannot send leaves: crashed users stay in the call",
             fix,
         )
-    return LEAVE.fail(
+    missing = LEAVE.fail(
         answer.summary(),
         "the homeserver has no delayed events, or the proxy sends this path to a worker that does not know "
         "it: crashed users stay in the call",
-        "set max_event_delay_duration (role synapse_config); route"
-        " /_matrix/client/unstable/org.matrix.msc4140/ to the main process",
+        by_owner(
+            site.homeserver_kind,
+            "set max_event_delay_duration (role synapse_config); route"
+            " /_matrix/client/unstable/org.matrix.msc4140/ to the main process",
+        ),
     )
+    return tolerated(missing, site.homeserver_kind, DELAYED_EVENTS) if answer.status < 500 else missing
 
 
 def outer_interface(process_folder: str = "/proc") -> str:

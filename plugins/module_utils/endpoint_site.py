@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from . import http_client
+from .homeserver_kinds import KINDS, SYNAPSE, Kind
 from .http_client import HttpClient, Response
 
 FOCI = "org.matrix.msc4143.rtc_foci"
@@ -41,6 +42,17 @@ class Site:
     tcp_port: int = 7881
     udp_ports: str = "7882-7885"
     token_service_port: int = 8080
+    homeserver_kind: str = SYNAPSE
+
+    @property
+    def kind(self) -> Kind:
+        """What its kind of homeserver can do."""
+        return KINDS[self.homeserver_kind]
+
+    @property
+    def server_host(self) -> str:
+        """The host of the server name, without the port that may be in it: clients look there, on 443."""
+        return self.server_name.rpartition(":")[0] if has_port(self.server_name) else self.server_name
 
     @property
     def sfu_http_url(self) -> str:
@@ -50,7 +62,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Discovery:
-    """The two well-known documents of a site, with every redirect on the way to them."""
+    """The two well-known documents of a site, with every redirect on the way to them.
+
+    `server` is empty for a server name with a port, which nobody asks for the document (server-server API,
+    resolving server names).
+    """
 
     client: tuple[Response, ...]
     server: tuple[Response, ...]
@@ -65,7 +81,8 @@ class Discovery:
     @property
     def delegated(self) -> str:
         """The host, perhaps with a port, that speaks for the server name; '' when nobody was named."""
-        found = self.server[-1].document().get("m.server") if self.server[-1].status == 200 else None
+        is_there = self.server and self.server[-1].status == 200
+        found = self.server[-1].document().get("m.server") if is_there else None
         return found if isinstance(found, str) else ""
 
 
@@ -76,10 +93,11 @@ def http_url(url: str) -> str:
 
 def discover(site: Site) -> Discovery:
     """Fetch both well-known documents, at once."""
-    urls = [f"https://{site.server_name}/.well-known/matrix/{kind}" for kind in ("client", "server")]
+    kinds = ("client",) if has_port(site.server_name) else ("client", "server")
+    urls = [f"https://{site.server_host}/.well-known/matrix/{kind}" for kind in kinds]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        client, server = pool.map(site.http.follow, urls)
-    return Discovery(tuple(client), tuple(server))
+        answers = [tuple(hops) for hops in pool.map(site.http.follow, urls)]
+    return Discovery(answers[0], answers[1] if len(answers) > 1 else ())
 
 
 def federation_url(site: Site, discovery: Discovery) -> str:

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from .http_client import HttpClient, Response
 
@@ -15,6 +16,7 @@ CLIENT = "/_matrix/client/v3"
 TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"  # the stable path is not served
 DELAYED = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"
 DELAY_PARAMETER = "org.matrix.msc4140.delay"
+STATE_AFTER = ("state_after", "org.matrix.msc4222.state_after")  # as specified, as Synapse has it
 LONGEST_PAUSE = 3.0  # seconds to wait for a rate limit before it is reported instead
 
 
@@ -119,6 +121,16 @@ class MatrixClient:
         room = quote(room_id, safe="")
         self.call("leaving the throw-away room", "POST", f"{CLIENT}/rooms/{room}/leave", {})
         self.call("forgetting the throw-away room", "POST", f"{CLIENT}/rooms/{room}/forget", {})
+
+    def state_after(self, room_id: str) -> bool | None:
+        """Whether /sync tells the state after the timeline (MSC4222); None without the room in its answer."""
+        wanted = {"room": {"rooms": [room_id], "timeline": {"limit": 1}}, "presence": {"types": []}}
+        query = {"use_state_after": "true", "org.matrix.msc4222.use_state_after": "true"}
+        options = urlencode({**query, "timeout": "0", "filter": json.dumps(wanted)})
+        found: object = self.call("syncing", "GET", f"{CLIENT}/sync?{options}")
+        for key in ("rooms", "join", room_id):
+            found = found.get(key) if isinstance(found, dict) else None
+        return any(key in found for key in STATE_AFTER) if isinstance(found, dict) else None
 
     def _state_path(self, room_id: str, kind: str, key: str) -> str:
         return f"{CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}/{quote(key, safe='')}"

@@ -60,6 +60,13 @@ options:
     description: The client API. Empty asks the client well-known.
     type: str
     default: ""
+  homeserver_kind:
+    description:
+      - What the homeserver is. What that kind cannot do is a warning and no failure. Without delayed events
+        nothing ends the membership of a user who vanished, so that is not measured then.
+    type: str
+    choices: [synapse, ess, mdad, continuwuity, tuwunel, other]
+    default: synapse
   livekit_service_url:
     description: The token service's URL as clients have to be told it.
     type: str
@@ -178,6 +185,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media impor
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof import KILL, Plan, place_call
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
+from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS, SYNAPSE
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 
 LEAVE_TIMEOUTS = {"disconnect": 5.0, "kill": 40.0}
@@ -196,6 +204,7 @@ ARGUMENTS = {
         },
     },
     "homeserver_url": {"type": "str", "default": ""},
+    "homeserver_kind": {"type": "str", "choices": list(KINDS), "default": SYNAPSE},
     "livekit_service_url": {"type": "str", "default": "https://<domain>/livekit/jwt"},
     "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
     "media_addresses": {"type": "list", "elements": "str", "default": []},
@@ -235,6 +244,7 @@ def main() -> None:
         media_addresses=tuple(options["media_addresses"]),
         tcp_port=options["tcp_port"],
         udp_ports=options["udp_ports"],
+        homeserver_kind=options["homeserver_kind"],
     )
     first, second = (user["access_token"] for user in options["users"])
     checks, figures = place_call(

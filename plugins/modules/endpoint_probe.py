@@ -88,6 +88,21 @@ options:
     description: Where the collection's configuration is on the RTC host.
     type: path
     default: /etc/matrixrtc
+  homeserver_kind:
+    description:
+      - What the homeserver is. What that kind cannot do is a warning and no failure, and the remedies are its
+        own.
+    type: str
+    choices: [synapse, ess, mdad, continuwuity, tuwunel, other]
+    default: synapse
+  awaited:
+    description:
+      - Parts whose owners were shown what to set, and may not have done so yet. What fails for that reason is
+        a warning.
+    type: list
+    elements: str
+    choices: [homeserver, well_known]
+    default: []
 """
 
 EXAMPLES = r"""
@@ -146,8 +161,13 @@ failed_ids:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import Host, host_checks
-from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe import outside_checks
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe import (
+    OWNERS,
+    awaited,
+    outside_checks,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
+from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS, SYNAPSE
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_values import (
     InvalidValueError,
@@ -169,6 +189,8 @@ ARGUMENTS = {
     "udp_ports": {"type": "str", "default": "7882-7885"},
     "token_service_port": {"type": "int", "default": 8080},
     "config_dir": {"type": "path", "default": "/etc/matrixrtc"},
+    "homeserver_kind": {"type": "str", "choices": list(KINDS), "default": SYNAPSE},
+    "awaited": {"type": "list", "elements": "str", "choices": list(OWNERS), "default": []},
 }
 
 
@@ -194,12 +216,14 @@ def main() -> None:
         tcp_port=options["tcp_port"],
         udp_ports=options["udp_ports"],
         token_service_port=options["token_service_port"],
+        homeserver_kind=options["homeserver_kind"],
     )
-    checks = (
+    found = (
         outside_checks(site)
         if options["where"] == "outside"
         else host_checks(site, Host(options["config_dir"]))
     )
+    checks = awaited(found, options["awaited"])
     module.exit_json(changed=False, checks=as_dicts(checks), failed_ids=failed_ids(checks))
 
 

@@ -41,6 +41,8 @@ class FakeHomeserver(FakeHttp):
     forgotten: set[str] = field(default_factory=set)
     refused: str = "$."
     longest_delay: int = 86_400_000
+    state_after: bool = True
+    has_transports: bool = True
     webhook: bool = True
     log: list[tuple[str, str]] = field(default_factory=list)
 
@@ -67,7 +69,12 @@ class FakeHomeserver(FakeHttp):
         if path.endswith("/whoami"):
             return answer(200, {"user_id": user, "device_id": f"DEVICE{user[1].upper()}"})
         if path == TRANSPORTS:
-            return answer(200, {"rtc_transports": [{"type": "livekit", "livekit_service_url": SERVICE}]})
+            focus = {"type": "livekit", "livekit_service_url": SERVICE}
+            return (
+                answer(200, {"rtc_transports": [focus]})
+                if self.has_transports
+                else refusal(404, "M_UNRECOGNIZED")
+            )
         if path.endswith("/capabilities"):
             return answer(
                 200,
@@ -86,7 +93,11 @@ class FakeHomeserver(FakeHttp):
             return answer(200, {})
         if path.startswith(DELAYED):
             return self.update(*path[len(DELAYED) + 1 :].split("/"))
-        return self.serve_state(method, path, content)
+        return self.sync() if "/sync?" in path else self.serve_state(method, path, content)
+
+    def sync(self) -> Response:
+        state = {"state_after" if self.state_after else "state": {"events": []}}
+        return answer(200, {"rooms": {"join": {"!room": state}}})
 
     def serve_state(self, method: str, path: str, content: dict[str, Any]) -> Response:
         key, _mark, query = path.partition("?")

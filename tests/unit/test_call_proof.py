@@ -12,7 +12,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof impor
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_verdicts import IN_ORDER
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FAIL, OK, SKIP, WARN, Check
 from call_support import DELAYED, FakeHomeserver, FakeParticipant, healthy_survey
-from endpoint_support import site
+from endpoint_support import HOMESERVER, answer, site
 
 MEMBER = "/state/org.matrix.msc3401.call.member/"
 
@@ -131,7 +131,62 @@ def test_without_delayed_events_the_call_goes_on(homeserver: FakeHomeserver) -> 
     checks = place(homeserver)
     assert checks["call_membership"].status == WARN
     assert checks["call_video"].status == OK
-    assert checks["call_leave"].status == SKIP
+    assert checks["call_leave"].status == WARN
+    assert "max_event_delay_duration" in checks["call_leave"].cause
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("synapse", FAIL),
+        ("ess", FAIL),
+        ("mdad", FAIL),
+        ("continuwuity", WARN),
+        ("tuwunel", WARN),
+        ("other", WARN),
+    ],
+)
+def test_a_call_without_state_after(homeserver: FakeHomeserver, kind: str, expected: str) -> None:
+    homeserver.state_after = False
+    checks = place(homeserver, site=replace(site(homeserver), homeserver_kind=kind))
+    assert checks["call_state_after"].status == expected
+    assert {check.status for check in checks.values() if check.id != "call_state_after"} == {OK}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("synapse", FAIL), ("mdad", FAIL), ("continuwuity", FAIL), ("other", WARN)]
+)
+def test_a_call_without_the_endpoint_for_transports(
+    homeserver: FakeHomeserver, kind: str, expected: str
+) -> None:
+    """Where there is none, clients go by the client well-known, and so does the call."""
+    homeserver.has_transports = False
+    checks = place(homeserver, site=replace(site(homeserver), homeserver_kind=kind))
+    assert checks["call_discovery"].status == expected
+    assert checks["call_video"].status == (OK if expected == WARN else SKIP)
+
+
+def test_a_homeserver_that_can_nothing_of_this_gives_warnings_only(homeserver: FakeHomeserver) -> None:
+    homeserver.has_transports, homeserver.state_after, homeserver.longest_delay = False, False, 0
+    checks = place(homeserver, site=replace(site(homeserver), homeserver_kind="other"))
+    unusual = {check.id: check.status for check in checks.values() if check.status != OK}
+    wanting = ("call_discovery", "call_state_after", "call_membership", "call_leave")
+    assert unusual == dict.fromkeys(wanting, WARN)
+    assert "has not got" in checks["call_leave"].cause
+
+
+def test_without_any_announcement_there_is_no_call(homeserver: FakeHomeserver) -> None:
+    homeserver.has_transports = False
+    url = "https://example.org/.well-known/matrix/client"
+    homeserver.answers[("GET", url)] = answer(200, {"m.homeserver": {"base_url": HOMESERVER}})
+    check = place(homeserver, site=replace(site(homeserver), homeserver_kind="other"))["call_discovery"]
+    assert check.status == FAIL
+    assert "in the client well-known" in check.fix
+
+
+def test_a_room_that_is_not_synced_yet_says_nothing(homeserver: FakeHomeserver) -> None:
+    homeserver.refused = "/sync"
+    assert place(homeserver)["call_state_after"].status == SKIP
 
 
 def test_no_connection_leaves_the_rest_untried(homeserver: FakeHomeserver) -> None:

@@ -238,9 +238,11 @@ def test_an_endpoint_that_is_off_is_named() -> None:
 
 
 def test_memberships() -> None:
-    assert membership_verdict(3_600_000, None).seen == "leaves scheduled 3600 s ahead"
-    assert membership_verdict(0, None).status == WARN
-    assert membership_verdict(1, MatrixError("writing", refusal(429, "M_LIMIT_EXCEEDED"))).status == FAIL
+    assert membership_verdict(site(), 3_600_000, None).seen == "leaves scheduled 3600 s ahead"
+    assert membership_verdict(site(), 0, None).status == WARN
+    assert (
+        membership_verdict(site(), 1, MatrixError("writing", refusal(429, "M_LIMIT_EXCEEDED"))).status == FAIL
+    )
 
 
 def test_leaves() -> None:

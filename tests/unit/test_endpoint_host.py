@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.matrixrtc.backend.plugins.module_utils import endpoint_host
-from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FAIL, OK, SKIP, Check
+from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FAIL, OK, SKIP, WARN, Check
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import Host, host_checks
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_service import ADMIN_PATH
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import START_LIVEKIT
@@ -74,6 +74,7 @@ class Machine:
             "lk-jwt-service/hosts": "127.0.0.1 rtc.example.org # ours\n127.0.0.1 localhost\n",
         }
         self.commands = {"systemctl": (0, "active\nactive\n"), "nft": (0, json.dumps({"nftables": RULES}))}
+        self.kind = "synapse"
         self.http = FakeHttp()
         self.http.answers[("POST", f"{SFU}{ADMIN_PATH}")] = answer(401)
 
@@ -88,7 +89,7 @@ class Machine:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
         host = Host(str(self.folder / "etc"), process_folder=str(self.folder / "proc"))
-        found = host_checks(site(self.http), host)
+        found = host_checks(replace(site(self.http), homeserver_kind=self.kind), host)
         assert SECRET not in repr(found)
         return {check.id: check for check in found}
 
@@ -102,6 +103,18 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def failed(checks: dict[str, Check]) -> list[str]:
     return [check.id for check in checks.values() if check.status == FAIL]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("synapse", FAIL), ("ess", FAIL), ("tuwunel", WARN), ("other", WARN)]
+)
+def test_a_homeserver_without_delayed_events(machine: Machine, kind: str, expected: str) -> None:
+    machine.kind = kind
+    url = f"{HOMESERVER}{DELAYED}/matrixrtc-probe/restart"
+    machine.http.answers[("POST", url)] = refusal(404, "M_UNRECOGNIZED")
+    check = machine.checks()["host_delayed_leave"]
+    assert check.status == expected
+    assert ("matrixrtc_snippets_dir" in check.fix) == (kind == "ess")
 
 
 def test_a_healthy_host_passes(machine: Machine) -> None:
