@@ -16,6 +16,7 @@ T = TypeVar("T")
 OPERATOR_NAMES: Mapping[str, str] = {
     "server_name": "matrixrtc_server_name",
     "domain": "matrixrtc_domain",
+    "homeserver_kind": "matrixrtc_homeserver_kind",
     "service_url": "matrixrtc_livekit_service_url",
     "livekit_url": "matrixrtc_livekit_url",
     "node_ip": "matrixrtc_media_address",

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import grp
-import json
 import os
 import pwd
 import time
@@ -62,6 +61,7 @@ from .inputs_values import (
     url,
 )
 from .sockets import Claim, occupied
+from .well_known import WellKnownError, with_foci
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ NGINX = ("nginx.service", "nginx")
 HTTPS = PortRange(443, 443)
 DAYS_BEFORE_EXPIRY = 14
 BACKENDS = ("auto", "nftables", "none")
-SERVERS = ("file", "synapse", "external")
+SERVERS = ("file", "synapse", "nginx", "external")
 
 # The smallest useful value of each number; 0 seconds of HSTS leave the header out.
 LIMITS = {
@@ -340,12 +340,12 @@ def json_document(value: object) -> str:
     if not os.path.exists(path):
         return path
     try:
-        with open(path, encoding="utf-8") as source:
-            document = json.load(source)
+        with open(path, encoding="utf-8", newline="") as source:
+            with_foci(source.read(), [])
     except (OSError, ValueError) as error:
-        raise InvalidValueError(f"{shown(path)} cannot be read as JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise InvalidValueError(f"{shown(path)} holds no JSON object")
+        raise InvalidValueError(f"{shown(path)} cannot be read ({error})") from error
+    except WellKnownError as error:
+        raise InvalidValueError(f"{shown(path)} {error}") from error
     return path
 
 

@@ -10,11 +10,13 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from urllib.parse import SplitResult
 
+from .homeserver_kinds import KINDS, SYNAPSE
 from .inputs_report import Inputs
 from .inputs_values import (
     InvalidValueError,
     boolean,
     domain,
+    one_of,
     plain_text,
     public_url,
     release_version,
@@ -43,8 +45,22 @@ def check_site(inputs: Inputs) -> None:
     """What every component may be given: the two names that describe a site, and what the host is."""
     inputs.read("server_name", server_name, SERVER_NAME_REMEDY)
     inputs.read("domain", domain, DOMAIN_REMEDY)
+    check_homeserver_kind(inputs)
     check_architecture(inputs)
     check_distribution(inputs)
+
+
+def check_homeserver_kind(inputs: Inputs) -> None:
+    """A known kind; and Synapse itself where its configuration is ours to write (its files are passed)."""
+    remedy = f"Set it to {', '.join(KINDS)}."
+    kind = inputs.read("homeserver_kind", one_of(list(KINDS)), remedy)
+    if kind and kind != SYNAPSE and "files" in inputs.values:
+        inputs.refuse(
+            "homeserver_kind",
+            f"is {shown(kind)}, but the host is in the group matrixrtc_homeserver, and only Synapse's own "
+            "files can be edited",
+            "Take the host out of that group: the run then shows what the homeserver's owner has to set.",
+        )
 
 
 def check_architecture(inputs: Inputs) -> None:

@@ -133,7 +133,7 @@ def snippet(foci: Sequence[Focus]) -> str:
 def _foci(text: str, wanted: Sequence[Focus]) -> list[Any]:
     """The entries that a document has. Raises WellKnownError for what is no such document."""
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=lambda name: _refuse_constant(text, name))
     except ValueError as error:
         raise WellKnownError(f"is not valid JSON ({error})") from None
     if not isinstance(document, dict):
@@ -146,8 +146,11 @@ def _foci(text: str, wanted: Sequence[Focus]) -> list[Any]:
     return foci
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+def _refuse_constant(text: str, name: str) -> None:
+    """Refuse what Python takes for JSON and clients do not."""
+    words = re.finditer(rf'"(?:[^"\\]|\\.)*"|{name}', text)
+    position = next(word.start() for word in words if word.group() == name)
+    raise json.JSONDecodeError(f"{name} is no JSON value", text, position)
 
 
 def _start(text: str) -> int:

@@ -15,7 +15,8 @@ description:
   - Every other key, their order and their formatting stay, as do other entries of the list. Known entries
     keep their place and their own keys.
   - Entries that this module added earlier and that are not wanted any more are taken out.
-  - With O(url) nothing is written. The document is fetched, and the merged one is returned for its owner.
+  - With O(url) nothing is written. The document is fetched, and the merged one is returned for its owner,
+    also as an nginx location that answers with it.
 attributes:
   check_mode:
     description: Can run in check mode and tells what it would write.
@@ -45,6 +46,7 @@ options:
     description:
       - V(present) has the entries in the document.
       - V(absent) takes ours out. A file that nobody touched since becomes what it was, byte for byte.
+      - With O(url) V(absent) takes all entries of O(foci) out.
     type: str
     choices: [present, absent]
     default: present
@@ -93,9 +95,15 @@ document:
   returned: success
   type: str
 complete:
-  description: Whether the document had all entries before.
+  description: Whether the document was as it is to be before.
   returned: success
   type: bool
+nginx:
+  description:
+    - A location that answers with the document, to be included in a server block. Empty if there is no
+      document, or if it is too long for nginx to have in its configuration.
+  returned: with O(url)
+  type: str
 snippet:
   description: The entries as they stand in a document.
   returned: success
@@ -113,10 +121,13 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.well_known impor
     Request,
     WellKnownError,
     apply,
+    identity,
     new_document,
     snippet,
     with_foci,
+    without_foci,
 )
+from ansible_collections.matrixrtc.backend.plugins.module_utils.well_known_nginx import location
 
 LARGEST = 1 << 20
 ARGUMENTS = {
@@ -152,9 +163,12 @@ def merged(module: AnsibleModule) -> Outcome:
     """What the owner of a document has to publish, given what is served now."""
     before = fetch(module)
     base_url, foci = module.params["base_url"], module.params["foci"]
+    is_wanted = module.params["state"] == "present"
     if before is None:
-        return Outcome(None, new_document(base_url, foci) if base_url else None)
+        return Outcome(None, new_document(base_url, foci) if base_url and is_wanted else None)
     try:
+        if not is_wanted:
+            return Outcome(before, without_foci(before, [identity(focus) for focus in foci], made_list=True))
         return Outcome(before, with_foci(before, foci))
     except WellKnownError as error:
         module.warn(f"{module.params['url']} {error}")
@@ -210,6 +224,10 @@ def main() -> None:
         "document": outcome.after or "",
         "snippet": snippet(module.params["foci"]),
     }
+    if not is_file:
+        result["nginx"] = location(outcome.after) or "" if outcome.after else ""
+        if outcome.after and not result["nginx"]:
+            module.warn("The document is too long to stand in nginx's configuration; serve it as a file.")
     if result["changed"]:
         result["diff"] = diff_entry(module.params["path"], outcome.before or "", outcome.after or "")
     module.exit_json(**result)

@@ -141,6 +141,7 @@ COMPONENTS_ON = {
 SITE = {
     "server_name": "example.org",
     "domain": DOMAIN,
+    "homeserver_kind": "synapse",
     "architecture": "x86_64",
     "distribution": "Debian",
     "distribution_version": "13",
@@ -255,6 +256,8 @@ def write_certificates(folder: Path) -> None:
     (folder / "broken.crt").write_text(
         "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"
     )
+    (folder / "nan").write_text('{"NaN": "a NaN",\n "b": [NaN]}')
+    (folder / "no_list").write_text('{"org.matrix.msc4143.rtc_foci": {}}')
     (folder / "client").write_text('{"m.homeserver": {"base_url": "https://matrix.example.org"}}')
 
 

@@ -53,9 +53,10 @@ class Role:
 
     def file(self, template: str, role: str = "", **given: Any) -> str:
         """A template of this role, or of another, with further variables of the task."""
-        text = (ROLES / (role or self.name) / "templates" / template).read_text(encoding="utf-8")
+        folder = ROLES / (role or self.name) / "templates"
+        text = (folder / template).read_text(encoding="utf-8")
         values = {**self._templar.available_variables, **given}
-        templar = self._templar.copy_with_new_env(available_variables=values)
+        templar = self._templar.copy_with_new_env(available_variables=values, searchpath=[str(folder)])
         return str(templar.template(trust_as_template(text), escape_backslashes=False))
 
     def unit(self) -> dict[str, list[str]]:
