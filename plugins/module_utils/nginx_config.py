@@ -61,7 +61,9 @@ class Listen:
     @property
     def target(self) -> str:
         """The address to connect to from this host."""
-        return {"*": "127.0.0.1", "[::]": "::1"}.get(self.address, self.address.strip("[]"))
+        if self.address == "*" or (self.address == "[::]" and "ipv6only=off" in self.options):
+            return "127.0.0.1"
+        return "::1" if self.address == "[::]" else self.address.strip("[]")
 
 
 @dataclass(frozen=True)

@@ -248,14 +248,14 @@ def shared_logs(build: Build, directives: Iterable[Directive], own: Place) -> se
 
 
 def effective(listen: Listen, everyone: Iterable[Server]) -> Listen:
-    """The listen with the options of its socket: `ssl` and `proxy_protocol` of one server hold for all."""
+    """The listen with the options of its socket, which one server sets for all."""
     shared = {
         option
         for server in everyone
         for other in server.listens
         if other.socket == listen.socket
         for option in other.options
-        if option in {"ssl", "proxy_protocol"}
+        if option in {"ssl", "proxy_protocol", "ipv6only=off"}
     }
     return Listen(listen.address, listen.port, listen.options | shared)
 
