@@ -65,7 +65,7 @@ backend other
 
 
 class Service(BaseHTTPRequestHandler):
-    """The token service or LiveKit, as far as the routes need them. A token `good` opens a silent websocket."""
+    """The token service or LiveKit as the routes need them. A token `good` opens a silent websocket."""
 
     protocol_version = "HTTP/1.1"
     statuses: dict[str, int] = {}  # noqa: RUF012
@@ -198,7 +198,7 @@ def examine(log: Path, sees_through: bool, limits: bool) -> list[str]:
 
     faked = {"X-Forwarded-For": "192.0.2.99", "Forwarded": "for=192.0.2.99", "CF-Connecting-IP": "192.0.2.99"}
     Service.seen.clear()
-    far.ask("GET", f"{SFU}/rtc/validate?access_token={CANARY}", **faked)
+    far.ask("GET", f"{SFU}/rtc/validate?access_token={CANARY}", headers=faked)
     for header, value in Service.seen.items():
         check(f"{header}: {value} is a client's word", "192.0.2.99" not in value)
     check("the client's address", Service.seen.get("x-forwarded-for") == own_address())

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """The routes of a site and what a stranger's request to each is answered, whichever proxy serves it.
 
-Usage: route_table.py URL [--connect ADDRESS] [--port PORT] [--source ADDRESS] [--insecure]
+Usage: route_table.py URL [--connect ADDRESS] [--port PORT] [--source ADDRESS] [--insecure] [--exact]
 URL is such as https://rtc.example.org. Asks every route once and prints what is answered wrongly. With
---connect the name is asked at that address, with --source from that one, which must not be one of the host's own
-that it takes for near. With --exact other spellings of forbidden paths have to be refused, not just not found.
+--connect the name is asked at that address, with --source from that one, which the proxy must not take for
+the host itself. With --exact other spellings of forbidden paths have to be refused, not just not found.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Client:
         return self.context.wrap_socket(raw, server_hostname=self.name)
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, **headers: str
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Status, headers and body of an answer."""
         connection = http.client.HTTPConnection(self.name, timeout=10)
@@ -96,7 +96,11 @@ class Client:
         verb = "GET" if method == "UPGRADE" else method
         try:
             connection.putrequest(verb, path)
-            for header, value in {**extra, "Content-Length": str(len(body or b"")), **headers}.items():
+            for header, value in {
+                **extra,
+                "Content-Length": str(len(body or b"")),
+                **(headers or {}),
+            }.items():
                 if header != "Content-Length" or body is not None:
                     connection.putheader(header, value)
             connection.endheaders()

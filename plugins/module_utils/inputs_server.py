@@ -138,8 +138,8 @@ def check_https_port(inputs: Inputs) -> None:
         inputs.refuse(
             "domain",
             f"443/tcp, where nginx is to serve it, is held by {holders(held[0])}",
-            "Set nginx_proxy_mode to external for snippets with which that program serves it (there are some for "
-            "Caddy, Traefik and HAProxy), or stop that program.",
+            "Set nginx_proxy_mode to external for snippets with which that program serves it (there are some "
+            "for Caddy, Traefik and HAProxy), or stop that program.",
         )
 
 

@@ -1,4 +1,4 @@
-"""The snippets for proxies that are not ours: the same routes and limits as nginx, in words that each knows."""
+"""The snippets for proxies that are not ours: routes and limits as in nginx, in words that each knows."""
 
 from __future__ import annotations
 
@@ -173,5 +173,5 @@ def test_services_may_live_without_a_prefix(template: str) -> None:
 def test_files_are_named_after_the_site_and_lie_beside_the_inventory() -> None:
     paths = role().value("__nginx_proxy_snippet")
     assert paths == "/inventory/matrixrtc-snippets/rtc.example.org"
-    assert role(matrixrtc_snippets_dir="/tmp/x").value("nginx_proxy_snippets_dir") == "/tmp/x"
+    assert role(matrixrtc_snippets_dir="/srv/x").value("nginx_proxy_snippets_dir") == "/srv/x"
     assert role(inventory_dir=None).value("nginx_proxy_snippets_dir") == "./matrixrtc-snippets"
