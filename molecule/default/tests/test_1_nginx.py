@@ -55,7 +55,8 @@ def test_every_situation(host, folder):
 
 
 def test_snippets_in_the_real_proxies(host, folder):
-    role = Role("nginx_proxy", **FILES, nginx_proxy_sfu_timeout=2, inventory_dir="/", ansible_facts={})
+    limits = {"nginx_proxy_sfu_timeout": 2, "nginx_proxy_token_rate": 2, "nginx_proxy_token_burst": 20}
+    role = Role("nginx_proxy", **FILES, **limits, inventory_dir="/", ansible_facts={})
     snippets = {"caddy": role.file("Caddyfile.j2"), "haproxy": role.file("haproxy.cfg.j2")}
     put(host, f"{folder}/run", program("proxy_snippets.py", "route_table.py"))
     put(host, f"{folder}/snippets", json.dumps(snippets).encode())
