@@ -35,6 +35,7 @@ OPERATOR_NAMES: Mapping[str, str] = {
 ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("livekit", "url"): "matrixrtc_livekit_url",
     ("livekit", "token_service_port"): "lk_jwt_service_port",
+    ("nginx_proxy", "proxy_address"): "lk_jwt_service_hosts",
     ("nginx_proxy", "livekit_port"): "livekit_port",
     ("nginx_proxy", "lk_jwt_service_port"): "lk_jwt_service_port",
     ("firewall", "tcp_port"): "livekit_tcp_port",

@@ -71,6 +71,7 @@ T = TypeVar("T")
 NGINX = ("nginx.service", "nginx")
 HTTPS = PortRange(443, 443)
 DAYS_BEFORE_EXPIRY = 14
+PROXY_MODES = ("nginx", "external")
 BACKENDS = ("auto", "nftables", "ufw", "firewalld", "iptables", "none")
 SERVERS = ("file", "synapse", "nginx", "external")
 
@@ -120,8 +121,12 @@ def check_nginx(inputs: Inputs, _secret: str) -> None:
     check_service_url(inputs)
     check_livekit_url(inputs)
     check_ca_file(inputs)
-    check_certificate(inputs)
-    check_https_port(inputs)
+    mode = inputs.read("mode", one_of(PROXY_MODES), f"Set it to {' or '.join(PROXY_MODES)}.")
+    if mode == "external":
+        check_external_proxy(inputs)
+    else:
+        check_certificate(inputs)
+        check_https_port(inputs)
     check_upstreams(inputs)
     check_limits(inputs)
 
@@ -136,8 +141,34 @@ def check_https_port(inputs: Inputs) -> None:
         inputs.refuse(
             "domain",
             f"443/tcp, where nginx is to serve it, is held by {holders(held[0])}",
-            "Stop that program, or set it up to serve the host name instead of the nginx_proxy role.",
+            "Set nginx_proxy_mode to external for snippets with which that program serves it (there are some "
+            "for Caddy, Traefik and HAProxy), or stop that program.",
         )
+
+
+def check_external_proxy(inputs: Inputs) -> None:
+    """Another proxy serves the site: whether the token service, on this host, is going to find it."""
+    inputs.read("snippets_dir", plain_text, "Set it to a folder on the controller.")
+    inputs.read("upstream_address", ip_literal, "Set it to the address at which the proxy reaches this host.")
+    remedy = "Set it to a mapping such as {'rtc.example.org': '192.0.2.7'}, with the address of the proxy."
+    address = inputs.read("proxy_address", ip_literal, remedy)
+    if inputs.has("certificate") or inputs.has("private_key"):
+        check_certificate(inputs)
+    held = busy_ports(inputs, [Claim("tcp", HTTPS)], ())
+    found = {conflict.listener.address for conflict in held}
+    if any(owner.name == "nginx" for conflict in held for owner in conflict.owners):
+        inputs.warn(
+            "mode", f"443/tcp is held by {holders(held[0])}, to which this role can add the site itself."
+        )
+    if address is None or not address.is_loopback or found & {str(address), "0.0.0.0", "::"}:  # noqa: S104
+        return
+    domain = inputs.values.get("domain")
+    other = min(found, default="the address of the proxy")
+    inputs.warn(
+        "proxy_address",
+        f"nobody listens on port 443 of {address}, where the token service asks for the SFU. "
+        f"Set it to {{'{domain}': '{other}'}}.",
+    )
 
 
 def check_upstreams(inputs: Inputs) -> None:

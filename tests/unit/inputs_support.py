@@ -77,6 +77,10 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "denied_networks": ["link-local", "192.0.2.0/24"],
     },
     "nginx_proxy": {
+        "mode": "nginx",
+        "snippets_dir": "/home/operator/matrixrtc-snippets",
+        "upstream_address": "127.0.0.1",
+        "proxy_address": "127.0.0.1",
         "certificate": "FOLDER/good.crt",
         "private_key": "FOLDER/good.key",
         "service_url": f"https://{DOMAIN}/livekit/jwt",
