@@ -27,6 +27,9 @@ OPERATOR_NAMES: Mapping[str, str] = {
     "private_key": "matrixrtc_tls_private_key",
     "ca_file": "matrixrtc_ca_file",
     "transports": "matrixrtc_transports",
+    "http_proxy": "matrixrtc_http_proxy",
+    "artifact_folder": "matrixrtc_artifact_folder",
+    "tls_mode": "matrixrtc_tls_mode",
     "architecture": "ansible_facts.architecture",
     "distribution": "ansible_facts.distribution",
 }
@@ -34,6 +37,13 @@ OPERATOR_NAMES: Mapping[str, str] = {
 ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("livekit", "url"): "matrixrtc_livekit_url",
     ("livekit", "token_service_port"): "lk_jwt_service_port",
+    ("rtc_certificate", "mode"): "matrixrtc_tls_mode",
+    ("rtc_certificate", "file"): "matrixrtc_tls_certificate",
+    ("rtc_certificate", "directory"): "matrixrtc_acme_directory",
+    ("rtc_certificate", "email"): "matrixrtc_acme_email",
+    ("rtc_certificate", "agree_terms"): "matrixrtc_acme_agree_terms",
+    ("rtc_certificate", "directory_ca_file"): "matrixrtc_acme_ca_file",
+    ("rtc_certificate", "webroot"): "matrixrtc_acme_webroot",
     ("nginx_proxy", "livekit_port"): "livekit_port",
     ("nginx_proxy", "lk_jwt_service_port"): "lk_jwt_service_port",
     ("firewall", "tcp_port"): "livekit_tcp_port",
