@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import docker
+import yaml
 from docker.models.containers import Container
 
 from .. import hosts
@@ -22,10 +23,10 @@ from ..engine import go_architecture
 from ..errors import LabError
 from ..livekit import go_install
 from ..mirror import NAME
-from ..network import MIRROR
-from ..paths import CACHE, lab_dir
+from ..network import CLIENT, MIRROR
+from ..paths import CACHE, lab_dir, write_private
 from ..progress import Progress
-from ..site import HostFile, archive
+from ..site import CA_FILE, HostFile, archive
 
 MODULE = "github.com/letsencrypt/pebble/v2/cmd/pebble"
 VERSION = "2.10.1"
@@ -108,6 +109,7 @@ def bring_up(progress: Progress, client: docker.DockerClient, lab: str) -> None:
             detach=True,
         )
         root = _await_root(mirror)
+    _write_variables(lab, sorted(set(there) - {MIRROR, CLIENT}))
     with progress.step("Trusting Pebble's root on every host"):
         for host, container in there.items():
             if host != MIRROR:
@@ -116,6 +118,30 @@ def bring_up(progress: Progress, client: docker.DockerClient, lab: str) -> None:
     progress.say(
         f"The ACME directory is {DIRECTORY}; the proxy is http://{PROXY_CREDENTIALS}@{NAME}:{PROXY_PORT}"
     )
+
+
+def variables() -> dict[str, object]:
+    """What an operator sets for a certificate of one's own behind a proxy, instead of the lab's files."""
+    return {
+        "matrixrtc_tls_mode": "acme",
+        "matrixrtc_tls_certificate": "",
+        "matrixrtc_tls_private_key": "",
+        "matrixrtc_acme_directory": DIRECTORY,
+        "matrixrtc_acme_ca_file": CA_FILE,
+        "matrixrtc_acme_email": "admin@acme.test",
+        "matrixrtc_acme_agree_terms": True,
+        "matrixrtc_http_proxy": f"http://{PROXY_CREDENTIALS}@{NAME}:{PROXY_PORT}",
+        # the lab's authority and Pebble's root
+        "matrixrtc_ca_file": "/etc/ssl/certs/ca-certificates.crt",
+    }
+
+
+def _write_variables(lab: str, sites: list[str]) -> None:
+    for site in sites:
+        text = (
+            f"---\n# Written by `python -m lab.acme {lab}`.\n{yaml.safe_dump(variables(), sort_keys=False)}"
+        )
+        write_private(lab_dir(lab) / "inventory" / "host_vars" / site / "acme.yml", text)
 
 
 def _copy(container: Container, binary: Path) -> None:
@@ -128,8 +154,10 @@ def _copy(container: Container, binary: Path) -> None:
 def _root(mirror: Container) -> str:
     """The root certificate of the Pebble that runs, made anew at every start; '' when none runs."""
     url = f"https://{NAME}:{MANAGEMENT_PORT}/roots/0"
-    done = mirror.exec_run(["curl", "--silent", "--fail", "--insecure", url])
-    return bytes(done.output).decode() if done.exit_code == 0 else ""
+    try:
+        return hosts.execute(mirror, ["curl", "--silent", "--fail", "--insecure", url])
+    except LabError:  # it does not run yet
+        return ""
 
 
 def _await_root(mirror: Container) -> str:

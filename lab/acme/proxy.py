@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         self._note(answer.status)
         self._send(answer.status, body, answer.getheader("Content-Type") or "")
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         """As GET, without the body."""
         self.do_GET()
 

@@ -23,7 +23,10 @@ from .inputs_values import (
 from .sockets import Claim, occupied
 
 MODES = ("files", "certbot", "acme_sh", "acme")
-OWN_CERTIFICATE = "/acme/live/matrixrtc/fullchain.pem"
+OWN_FILES = {
+    "file": "/acme/live/matrixrtc/fullchain.pem",
+    "private_key": "/acme/live/matrixrtc/privkey.pem",
+}
 NGINX = ("nginx.service", "nginx")
 HTTP = PortRange(80, 80)
 FILE_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits and . _ -")
@@ -51,7 +54,7 @@ def check_rtc_certificate(inputs: Inputs, _secret: str) -> None:
             f"{shown(mode)} is for an nginx on this host, and nginx_proxy_mode says that there is none",
             "Set it to files, and let the server on port 443 look after the certificate.",
         )
-    if mode == "acme":
+    elif mode == "acme":
         check_acme(inputs)
     else:
         check_client(inputs, mode)
@@ -72,13 +75,14 @@ def check_client(inputs: Inputs, mode: str) -> None:
 
 def check_acme(inputs: Inputs) -> None:
     """What a certificate of our own takes: an authority, a word on its terms, and port 80."""
-    path = str(inputs.values.get("file") or "")
-    if not path.endswith(OWN_CERTIFICATE):
-        inputs.refuse(
-            "file",
-            f"{shown(path)} is not the file that matrixrtc_tls_mode acme makes",
-            "Remove it and matrixrtc_tls_private_key, or set matrixrtc_tls_mode to files.",
-        )
+    for key, own in OWN_FILES.items():
+        path = str(inputs.values.get(key) or "")
+        if not path.endswith(own):
+            inputs.refuse(
+                key,
+                f"{shown(path)} is not the file that matrixrtc_tls_mode acme makes",
+                "Remove it, or set matrixrtc_tls_mode to files.",
+            )
     inputs.read(
         "directory",
         lambda value: url(value, ("https",)),

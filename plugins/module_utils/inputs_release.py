@@ -42,7 +42,7 @@ def check_release(inputs: Inputs) -> None:
     check_http_proxy(inputs)
     artifact = inputs.values.get("artifact")
     folder = inputs.values.get("artifact_folder")
-    if not artifact or not folder:
+    if not folder:
         return
     if not str(folder).startswith("/"):
         inputs.refuse(
@@ -50,6 +50,8 @@ def check_release(inputs: Inputs) -> None:
             f"{shown(folder)} is not an absolute path on the controller",
             "Set it to the whole path of the folder with the releases, or leave it empty to download them.",
         )
+        return
+    if not isinstance(artifact, dict) or "asset" not in artifact:
         return
     asset = str(artifact["asset"])
     listed = re.search(rf"^[0-9A-Fa-f]{{64}} [ *]?(\./)?{re.escape(asset)}\s*$", artifact["checksums"], re.M)

@@ -43,6 +43,9 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         },
         "key": "matrixrtc",
         "sha256": "",
+        "http_proxy": "http://user:p%40ss@proxy.example.org:3128",
+        "artifact_folder": "",
+        "artifact": {},
         "prometheus_port": 0,
         "advertise_internal_ip": False,
         "log_level": "info",
@@ -61,6 +64,9 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "allow_any_homeserver": False,
         "ca_file": "",
         "sha256": "",
+        "http_proxy": "http://user:p%40ss@proxy.example.org:3128",
+        "artifact_folder": "",
+        "artifact": {},
         "extra_environment": {"LIVEKIT_REDIS_URL": "redis://127.0.0.1:6379"},
         "key": "matrixrtc",
         "bind_address": "127.0.0.1",
@@ -76,7 +82,24 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "memory_max": "256M",
         "denied_networks": ["link-local", "192.0.2.0/24"],
     },
+    "rtc_certificate": {
+        "mode": "files",
+        "file": "FOLDER/good.crt",
+        "private_key": "FOLDER/good.key",
+        "proxy_mode": "nginx",
+        "service": "nginx",
+        "site": "zz-matrixrtc-acme",
+        "listen_addresses": [],
+        "directory": "https://acme-v02.api.letsencrypt.org/directory",
+        "email": "admin@example.org",
+        "agree_terms": False,
+        "directory_ca_file": "",
+        "http_proxy": "http://user:p%40ss@proxy.example.org:3128",
+        "webroot": "",
+        "certbot": "/usr/bin/certbot",
+    },
     "nginx_proxy": {
+        "tls_mode": "files",
         "certificate": "FOLDER/good.crt",
         "private_key": "FOLDER/good.key",
         "service_url": f"https://{DOMAIN}/livekit/jwt",
@@ -134,7 +157,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
 }
 # Which components' inputs are checked on a host of each kind.
 COMPONENTS_ON = {
-    "rtc": ("livekit", "lk_jwt_service", "nginx_proxy", "firewall"),
+    "rtc": ("livekit", "lk_jwt_service", "rtc_certificate", "nginx_proxy", "firewall"),
     "homeserver": ("synapse_config",),
     "well_known": ("well_known",),
 }
