@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 NEVER = ("localhost", "127.0.0.1", "::1")
 
@@ -46,8 +46,9 @@ def way(address: str) -> str:
 
 
 def without_password(text: str, address: str) -> str:
-    """The text without the user and password of the proxy, together or the password alone."""
+    """The text without the user and password of the proxy, together or the password alone, encoded or not."""
     credentials = urlsplit(address).netloc.rpartition("@")[0]
-    for secret in filter(None, (credentials, credentials.partition(":")[2])):
+    secrets = (credentials, credentials.partition(":")[2])
+    for secret in filter(None, (*secrets, *map(unquote, secrets))):
         text = text.replace(secret, "***")
     return text
