@@ -82,7 +82,7 @@ def program(progress: Progress, architecture: str, cache: Path = CACHE) -> Path:
 def bring_up(progress: Progress, client: docker.DockerClient, lab: str) -> None:
     """Have Pebble and the proxy running on the lab's mirror host, and its root trusted by all hosts."""
     there = hosts.by_host(client, lab)
-    if MIRROR not in there:
+    if MIRROR not in there or not (lab_dir(lab) / "inventory" / "hosts.yml").exists():
         raise LabError(f"there is no lab {lab}; make it first: python -m lab up {lab}")
     mirror = there[MIRROR]
     if _root(mirror):
