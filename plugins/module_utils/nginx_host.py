@@ -266,6 +266,8 @@ def _protocol_warnings(ours: Server, everyone: Sequence[Server], build: Build) -
     deciders: dict[Server, list[str]] = {}
     for listen in ours.listens:
         decider = default_server(everyone, listen.socket)
+        if "ssl" not in effective(listen, everyone).options:
+            continue
         if decider is not None and set(decider.protocols or usual) != set(ours.protocols or usual):
             deciders.setdefault(decider, []).append(f"{listen.address}:{listen.port}")
     return [

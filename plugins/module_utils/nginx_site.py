@@ -90,6 +90,7 @@ class Wish:
     probes: tuple[Probe, ...] = ()
     revision_path: str = ""
     service: str = "nginx"
+    port: int = HTTPS
     connections: int = 0
     logs: tuple[str, ...] = ()
     check_mode: bool = False
@@ -363,7 +364,7 @@ def _content(wish: Wish, host: Host, build: Build, foreign: Sequence[Server]) ->
     """The content for this host and its revision, (None, '') for no site."""
     if wish.content is None:
         return None, ""
-    text = render(wish.content, features(build, host, foreign, HTTPS))
+    text = render(wish.content, features(build, host, foreign, wish.port))
     revision = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
     is_marked = REVISION_MARK in text and wish.revision_path
     return text.replace(REVISION_MARK, revision), revision if is_marked else ""

@@ -94,6 +94,10 @@ options:
         description: How often headers must be in the answer.
         type: dict
         default: {}
+  port:
+    description: The port of the site, for V(@ipv4@).
+    type: int
+    default: 443
   connections:
     description: How many connections nginx should be able to hold; fewer are a warning.
     type: int
@@ -205,6 +209,7 @@ def main() -> None:
             "content": {"type": "str"},
             "revision_path": {"type": "str", "default": ""},
             "probes": {"type": "list", "elements": "dict", "default": [], "options": PROBE_OPTIONS},
+            "port": {"type": "int", "default": 443},
             "connections": {"type": "int", "default": 0},
             "service": {"type": "str", "default": "nginx"},
             "logs": {"type": "list", "elements": "path", "default": []},
@@ -227,6 +232,7 @@ def main() -> None:
         probes=tuple(Probe(**{**probe, "status": tuple(probe["status"])}) for probe in options["probes"]),
         revision_path=options["revision_path"],
         service=options["service"],
+        port=options["port"],
         connections=options["connections"],
         logs=tuple(options["logs"]),
         check_mode=module.check_mode,

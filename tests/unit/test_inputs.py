@@ -28,6 +28,12 @@ from inputs_support import (
 
 ROWS = bad_inputs()
 FEW_PORTS = {"livekit_udp_port": "", "livekit_port_range_start": 50000, "livekit_port_range_end": 50009}
+OWN_CERTIFICATE = {
+    "matrixrtc_tls_mode": "acme",
+    "matrixrtc_acme_agree_terms": True,
+    "matrixrtc_tls_certificate": "/etc/matrixrtc/acme/live/matrixrtc/fullchain.pem",
+    "matrixrtc_tls_private_key": "/etc/matrixrtc/acme/live/matrixrtc/privkey.pem",
+}
 TRANSPORT_WITH_URL = {"type": "livekit", "livekit_service_url": "https://a.org/jwt", "url": "wss://a.org"}
 
 
@@ -200,6 +206,8 @@ def test_numbers_and_booleans_may_be_text(places: dict[str, str], quiet: str) ->
         ("livekit", 21441, "lk-jwt-service.service", "some-server (process 77, lk-jwt-service.service)"),
         ("lk_jwt_service", 21480, "lk-jwt-service.service", ""),
         ("lk_jwt_service", 21480, "init.scope", "some-server (process 77, init.scope)"),
+        ("rtc_certificate", 80, "nginx.service", ""),
+        ("rtc_certificate", 80, "apache2.service", "some-server (process 77, apache2.service)"),
         ("nginx_proxy", 443, "nginx.service", ""),
         ("nginx_proxy", 443, "caddy.service", "some-server (process 77, caddy.service)"),
     ],
@@ -208,7 +216,8 @@ def test_ports_of_our_own_service_are_free(
     component: str, port: int, unit: str, holder: str, places: dict[str, str], tmp_path: Path
 ) -> None:
     processes = process_folder(tmp_path / "proc", port, f"0::/system.slice/{unit}\n")
-    found = messages(checked(component, places, processes))
+    variables = OWN_CERTIFICATE if component == "rtc_certificate" else {}
+    found = messages(checked(component, places, processes, **variables))
     assert (f"{port}/tcp" in str(found) and f"is held by {holder}" in str(found)) if holder else found == []
 
 
