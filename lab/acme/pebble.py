@@ -26,7 +26,8 @@ from ..mirror import NAME
 from ..network import CLIENT, MIRROR
 from ..paths import CACHE, lab_dir, write_private
 from ..progress import Progress
-from ..site import CA_FILE, HostFile, archive
+from ..operators import HostFile
+from ..site import CA_FILE, archive
 
 MODULE = "github.com/letsencrypt/pebble/v2/cmd/pebble"
 VERSION = "2.10.1"
