@@ -24,9 +24,9 @@ from ..errors import LabError
 from ..livekit import go_install
 from ..mirror import NAME
 from ..network import CLIENT, MIRROR
+from ..operators import HostFile
 from ..paths import CACHE, lab_dir, write_private
 from ..progress import Progress
-from ..operators import HostFile
 from ..site import CA_FILE, archive
 
 MODULE = "github.com/letsencrypt/pebble/v2/cmd/pebble"

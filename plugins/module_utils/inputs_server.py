@@ -148,7 +148,6 @@ def check_https_port(inputs: Inputs) -> None:
 
 def check_external_proxy(inputs: Inputs) -> None:
     """Another proxy serves the site: whether the token service, on this host, is going to find it."""
-    inputs.read("snippets_dir", plain_text, "Set it to a folder on the controller.")
     inputs.read("upstream_address", ip_literal, "Set it to the address at which the proxy reaches this host.")
     remedy = "Set it to a mapping such as {'rtc.example.org': '192.0.2.7'}, with the address of the proxy."
     address = inputs.read("proxy_address", ip_literal, remedy)

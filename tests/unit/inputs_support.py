@@ -100,7 +100,6 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
     },
     "nginx_proxy": {
         "mode": "nginx",
-        "snippets_dir": "/home/operator/matrixrtc-snippets",
         "upstream_address": "127.0.0.1",
         "proxy_address": "127.0.0.1",
         "tls_mode": "files",

@@ -168,10 +168,3 @@ def test_services_may_live_without_a_prefix(template: str) -> None:
     assert "/livekit" not in text
     assert len(re.findall(r"/twirp\b", text)) == (2 if template == "Caddyfile.j2" else 1)
     assert not re.search(r"strip_prefix|stripPrefix|set-path|\[\]|\[, ", text)
-
-
-def test_files_are_named_after_the_site_and_lie_beside_the_inventory() -> None:
-    paths = role().value("__nginx_proxy_snippet")
-    assert paths == "/inventory/matrixrtc-snippets/rtc.example.org"
-    assert role(matrixrtc_snippets_dir="/srv/x").value("nginx_proxy_snippets_dir") == "/srv/x"
-    assert role(inventory_dir=None).value("nginx_proxy_snippets_dir") == "./matrixrtc-snippets"
