@@ -249,7 +249,9 @@ def _number(value: Any) -> float | None:
         return None
     if math.isnan(number):
         return None
-    return int(number) if isinstance(value, str) and number.is_integer() else number
+    if not isinstance(value, str):
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def _kind(value: Any) -> str:
