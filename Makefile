@@ -55,6 +55,10 @@ molecule: setup ## Deploy and verify on every platform and on a server made by h
 molecule-all: setup ## Deploy and verify on every kind of infrastructure
 	@tools/scenarios $(SCENARIOS) $(MORE_SCENARIOS)
 
+.PHONY: more-scenarios
+more-scenarios: # for .ci/run: what test-all has beyond test
+	@echo $(MORE_SCENARIOS)
+
 .PHONY: test
 test: lint unit molecule ## Lint, unit tests and the scenarios that every change has to pass
 

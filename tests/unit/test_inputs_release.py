@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.plugins.loader import init_plugin_loader
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs import check_inputs
 from inputs_support import VERSIONS, inputs_of
 from role_rendering import Role
@@ -14,7 +13,6 @@ from role_rendering import Role
 LIVEKIT = "livekit_1.13.5_linux_amd64.tar.gz"
 TOKEN_SERVICE = "lk-jwt-service_linux_amd64"
 DIGEST = "a" * 64
-init_plugin_loader([])  # for lookups in templates
 ARTIFACT = {"livekit": "__livekit_artifact", "lk_jwt_service": "__lk_jwt_service_artifact"}
 
 
