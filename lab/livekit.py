@@ -66,11 +66,12 @@ def build(version: str, architecture: str, target: Path) -> None:
             "Install a current Go, or name a file: LAB_LIVEKIT=/path/to/livekit-server"
         )
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
-        pack(_go_install(go, version, architecture, Path(work)), target)
+        pack(go_install(go, f"{MODULE}@v{version}", architecture, Path(work)), target)
 
 
-def _go_install(go: str, version: str, architecture: str, work: Path) -> Path:
-    """Run `go install`, return the binary. Cross-compiling, it takes no GOBIN and writes elsewhere."""
+def go_install(go: str, package: str, architecture: str, work: Path) -> Path:
+    """Run `go install PACKAGE@VERSION`, return the binary. Cross-compiling, it takes no GOBIN."""
+    program = package.partition("@")[0].rpartition("/")[2]
     native = sys.platform == "linux" and _NATIVE.get(platform.machine()) == architecture
     environment = {
         **os.environ,
@@ -82,7 +83,7 @@ def _go_install(go: str, version: str, architecture: str, work: Path) -> Path:
     environment.pop("GOBIN", None)
     if native:
         environment["GOBIN"] = str(work)
-    run([go, "install", "-trimpath", "-ldflags=-s -w", f"{MODULE}@v{version}"], environment=environment)
+    run([go, "install", "-trimpath", "-ldflags=-s -w", package], environment=environment)
     if native:
-        return work / "server"
-    return Path(run([go, "env", "GOPATH"]).strip()) / "bin" / f"linux_{architecture}" / "server"
+        return work / program
+    return Path(run([go, "env", "GOPATH"]).strip()) / "bin" / f"linux_{architecture}" / program

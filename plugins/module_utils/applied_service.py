@@ -17,8 +17,8 @@ When 1 or 3 fails the last good set is put back, the unit is restarted on it if 
 caller gets a ServiceError that says so, with the journal's own words.
 
 A service may have followers, units that read the same inputs: they are restarted one after the other once it
-is healthy, and belong to it in all of this. A service without a unit, such as one in a container, is restarted
-by a command; whether it runs is then told by its health page alone.
+is healthy, and belong to it in all of this. A service without a unit, such as one in a container, is
+restarted by a command; whether it runs is then told by its health page alone.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 COMMAND_SECONDS = 60.0  # nginx -T on hundreds of sites takes about a second
@@ -44,8 +44,13 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *SYSTEM_FOLDERS]))
 
 
-def run(argv: Sequence[str]) -> Completed:
-    """Run a command to its end in the C locale. A missing command is status 127, one that hangs is 124."""
+def run(
+    argv: Sequence[str], seconds: float = COMMAND_SECONDS, environment: Mapping[str, str] | None = None
+) -> Completed:
+    """Run a command to its end in the C locale. A missing command is status 127, one that hangs is 124.
+
+    `environment` is added to this process's own, and is the place for what must not be in an argument.
+    """
     program = find_program(argv[0])
     if program is None:
         return Completed(COMMAND_NOT_FOUND, errors=f"{argv[0]} is not installed")
@@ -57,9 +62,9 @@ def run(argv: Sequence[str]) -> Completed:
             check=False,
             text=True,
             errors="replace",
-            timeout=COMMAND_SECONDS,
-            env={**os.environ, "LC_ALL": "C"},
+            timeout=seconds,
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
         )
     except subprocess.TimeoutExpired:
-        return Completed(TIMED_OUT, errors=f"{' '.join(argv)} did not end within {COMMAND_SECONDS:g} s")
+        return Completed(TIMED_OUT, errors=f"{' '.join(argv)} did not end within {seconds:g} s")
     return Completed(done.returncode, done.stdout, done.stderr)

@@ -144,9 +144,10 @@ def without(entries: Iterable[str], taken: Iterable[str]) -> tuple[str, ...]:
 
 
 def remove_empty(folder: str) -> None:
-    """Remove a folder of ours unless something is left in it."""
+    """Remove a folder of ours and the one above it, unless something is left in them."""
     with contextlib.suppress(OSError):
         os.rmdir(folder)
+        os.rmdir(os.path.dirname(folder))
 
 
 def read_all(paths: Iterable[str]) -> dict[str, str | None]:

@@ -53,7 +53,7 @@ def tolerated(check: Check, kind: str, feature: str) -> Check:
         check,
         status=WARN,
         cause=f"{known.title} has not got {feature}. {EFFECTS[feature]}",
-        fix=f"nothing can be set for this; look for it when {known.title} is updated",
+        fix=f"nothing can be set for {feature}; look for it when {known.title} is updated",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .inputs_certificate import check_rtc_certificate
 from .inputs_livekit import check_livekit
 from .inputs_report import Inputs
 from .inputs_server import check_firewall, check_nginx, check_synapse, check_well_known
@@ -16,6 +17,7 @@ from .inputs_token_service import check_token_service
 CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "livekit": check_livekit,
     "lk_jwt_service": check_token_service,
+    "rtc_certificate": check_rtc_certificate,
     "nginx_proxy": check_nginx,
     "firewall": check_firewall,
     "synapse_config": check_synapse,

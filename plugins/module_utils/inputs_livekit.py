@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Mapping
 
 from .inputs_ports import check_ports, flattened
+from .inputs_release import check_release
 from .inputs_report import Inputs
 from .inputs_site import (
     LOOPBACK,
@@ -122,6 +123,7 @@ SETTINGS: Settings = {
 def check_livekit(inputs: Inputs, secret: str) -> None:
     """All inputs of the LiveKit role."""
     check_version(inputs)
+    check_release(inputs)
     check_ports(inputs)
     check_credentials(inputs, secret)
     check_addresses(inputs)

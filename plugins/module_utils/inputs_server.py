@@ -7,6 +7,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
+import shutil
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,6 +23,7 @@ from .certificates import (
     public_key_of,
     read_certificate,
 )
+from .edge_host import SYSTEM_FOLDERS
 from .inputs_ports import PORT_REMEDY, check_media_ports, service_port
 from .inputs_report import Inputs
 from .inputs_site import (
@@ -68,6 +71,7 @@ T = TypeVar("T")
 NGINX = ("nginx.service", "nginx")
 HTTPS = PortRange(443, 443)
 DAYS_BEFORE_EXPIRY = 14
+PROXY_MODES = ("nginx", "external")
 BACKENDS = ("auto", "nftables", "ufw", "firewalld", "iptables", "none")
 SERVERS = ("file", "synapse", "nginx", "external")
 
@@ -117,8 +121,12 @@ def check_nginx(inputs: Inputs, _secret: str) -> None:
     check_service_url(inputs)
     check_livekit_url(inputs)
     check_ca_file(inputs)
-    check_certificate(inputs)
-    check_https_port(inputs)
+    mode = inputs.read("mode", one_of(PROXY_MODES), f"Set it to {' or '.join(PROXY_MODES)}.")
+    if mode == "external":
+        check_external_proxy(inputs)
+    else:
+        check_certificate(inputs)
+        check_https_port(inputs)
     check_upstreams(inputs)
     check_limits(inputs)
 
@@ -133,8 +141,33 @@ def check_https_port(inputs: Inputs) -> None:
         inputs.refuse(
             "domain",
             f"443/tcp, where nginx is to serve it, is held by {holders(held[0])}",
-            "Stop that program, or set it up to serve the host name instead of the nginx_proxy role.",
+            "Set nginx_proxy_mode to external for snippets with which that program serves it (there are some "
+            "for Caddy, Traefik and HAProxy), or stop that program.",
         )
+
+
+def check_external_proxy(inputs: Inputs) -> None:
+    """Another proxy serves the site: whether the token service, on this host, is going to find it."""
+    inputs.read("upstream_address", ip_literal, "Set it to the address at which the proxy reaches this host.")
+    remedy = "Set it to a mapping such as {'rtc.example.org': '192.0.2.7'}, with the address of the proxy."
+    address = inputs.read("proxy_address", ip_literal, remedy)
+    if inputs.has("certificate") or inputs.has("private_key"):
+        check_certificate(inputs)
+    held = busy_ports(inputs, [Claim("tcp", HTTPS)], ())
+    found = {conflict.listener.address for conflict in held}
+    if any(owner.name == "nginx" for conflict in held for owner in conflict.owners):
+        inputs.warn(
+            "mode", f"443/tcp is held by {holders(held[0])}, to which this role can add the site itself."
+        )
+    if address is None or not address.is_loopback or found & {str(address), "0.0.0.0", "::"}:  # noqa: S104
+        return
+    domain = inputs.values.get("domain")
+    other = min(found, default="the address of the proxy")
+    inputs.warn(
+        "proxy_address",
+        f"nobody listens on port 443 of {address}, where the token service asks for the SFU. "
+        f"Set it to {{'{domain}': '{other}'}}.",
+    )
 
 
 def check_upstreams(inputs: Inputs) -> None:
@@ -157,7 +190,12 @@ def check_limits(inputs: Inputs) -> None:
 
 
 def check_certificate(inputs: Inputs) -> None:
-    """The certificate is there, valid today and for the RTC host name, and the key is its key."""
+    """The certificate is there, valid today and for the RTC host name, and the key is its key.
+
+    One of our own (mode `acme`) may be yet to come, and a bad one is replaced by the run.
+    """
+    if inputs.values.get("tls_mode") == "acme":
+        return
     remedy = CERTIFICATE_REMEDY.format(inputs.values.get("domain") or "the RTC host name")
     path = inputs.read("certificate", absolute_path, remedy)
     key_path = inputs.read("private_key", absolute_path, KEY_REMEDY)
@@ -263,22 +301,34 @@ def health_page(value: object) -> str:
     return url(value, ("http", "https")).geturl()
 
 
+def user_or_numbers(value: object) -> str:
+    """A user by name, or by the numbers it has in a container."""
+    name = plain_text(value)
+    return name if re.fullmatch(r"\d+(:\d+)?", name) else user(name)
+
+
+def command_word(value: object) -> str:
+    """The first word of a command: a program that is there."""
+    name = plain_text(value)
+    if shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *SYSTEM_FOLDERS])) is None:
+        raise InvalidValueError(f"has the program {shown(name)}, which this host does not have")
+    return name
+
+
+UNIT_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]*(?<!\.service)", "the name of a unit, without .service")
 SYNAPSE_SETTINGS: Settings = {
     "max_event_delay_duration": (duration, "Set it to a duration such as 24h.", True),
     "expected_participants": (at_least(1), "Set it to a whole number, 1 or more.", True),
     "serves_well_known": (boolean, "Set it to true or false.", True),
-    "python": (
-        program,
-        "Set it to the Python of Synapse, such as /opt/venvs/matrix-synapse/bin/python.",
-        True,
-    ),
-    "user": (user, "Set it to the user that runs Synapse, such as matrix-synapse.", True),
-    "working_directory": (existing_path, "Set it to the folder that Synapse runs in.", True),
-    "service": (FILE_NAME, "Set it to the name of Synapse's unit, such as matrix-synapse.", True),
+    "service": (UNIT_NAME, "Set it to the name of Synapse's unit, such as matrix-synapse.", True),
     "health_url": (health_page, "Set it to the page of one of its listeners that ends in /health.", True),
     "health_timeout": (at_least(1), "Set it to a number of seconds.", True),
     "restart": (one_of(RESTARTS), RESTART_REMEDY, True),
+    "edit_managed": (boolean, "Set it to true or false.", True),
+    "openid_listener": (boolean, "Set it to true or false.", True),
 }
+PYTHON_REMEDY = "Set it to the Python of Synapse, such as /opt/venvs/matrix-synapse/bin/python."
+PATHS_REMEDY = "Set it to the container's view of folders of this host, such as {'/srv/synapse': '/data'}."
 
 
 def check_synapse(inputs: Inputs, _secret: str) -> None:
@@ -286,8 +336,56 @@ def check_synapse(inputs: Inputs, _secret: str) -> None:
     check_transports(inputs, "transports")
     check_settings(inputs, SYNAPSE_SETTINGS)
     check_rate_limit(inputs)
+    remedy = "Set it to a list of names of units such as ['synapse-worker@1'], or to [] without workers."
+    inputs.read_list("worker_services", UNIT_NAME, remedy, required=False)
+    check_command(inputs, "restart_command", "['docker', 'restart', 'synapse']")
+    check_installation(inputs)
+
+
+def check_command(inputs: Inputs, key: str, example: str) -> None:
+    """A command of this host, as a list of its words."""
+    remedy = f"Set it to a list of words such as {example}, or to []."
+    words = inputs.read_list(key, plain_text, remedy, required=False)
+    if words:
+        inputs.parse(key, words[0], command_word, remedy)
+
+
+def check_installation(inputs: Inputs) -> None:
+    """Where Synapse is: on this host, or in a container that sees its files."""
+    check_command(inputs, "run_prefix", "['docker', 'exec', '-u', '991:991', 'synapse']")
+    contained = bool(inputs.values.get("run_prefix"))
+    inputs.read("python", absolute_path if contained else program, PYTHON_REMEDY)
+    remedy = "Set it to the user that runs Synapse, such as matrix-synapse."
+    inputs.read("user", user_or_numbers if contained else user, remedy)
+    if not contained:
+        inputs.read("working_directory", existing_path, "Set it to the folder that Synapse runs in.")
     remedy = "Set it to Synapse's configuration files and folders, in the order of its -c options."
-    inputs.read_list("files", existing_path, remedy)
+    files = inputs.read_list("files", existing_path, remedy)
+    folders = check_container_paths(inputs) if contained else None
+    if not contained and inputs.values.get("container_paths"):
+        inputs.refuse(
+            "container_paths",
+            "is set, and nothing says how to run Synapse's Python in the container",
+            "Set synapse_config_run_prefix too, or leave it out.",
+        )
+    if folders is not None:
+        roots = tuple(os.path.join(folder, "") for folder in folders)
+        for path in files or ():
+            if not os.path.join(path, "").startswith(roots):
+                inputs.refuse("container_paths", f"has no folder that holds {shown(path)}", PATHS_REMEDY)
+
+
+def check_container_paths(inputs: Inputs) -> list[str] | None:
+    """The folders of this host that a container sees; None if that is not known."""
+    paths = inputs.read("container_paths", mapping, PATHS_REMEDY)
+    if paths is None:
+        return None
+    if not paths:
+        inputs.refuse("container_paths", "is not set", PATHS_REMEDY)
+        return None
+    found = [inputs.parse("container_paths", folder, existing_path, PATHS_REMEDY) for folder in paths]
+    seen = [inputs.parse("container_paths", place, absolute_path, PATHS_REMEDY) for place in paths.values()]
+    return None if None in [*found, *seen] else [folder for folder in found if folder is not None]
 
 
 def check_rate_limit(inputs: Inputs) -> None:

@@ -266,4 +266,4 @@ def holders(found: Conflict) -> str:
     """Who holds a port, in words."""
     if found.owners:
         return ", ".join(str(owner) for owner in found.owners)
-    return "the kernel or a process that this user may not see"
+    return f"the kernel or a process of the user {found.listener.user or 'root'} that may not be looked into"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from .certificates import CertificateError, check_readable
 from .inputs_livekit import check_credentials
 from .inputs_ports import PORT_REMEDY, service_port
+from .inputs_release import check_release
 from .inputs_report import Inputs
 from .inputs_site import (
     LOOPBACK,
@@ -93,6 +94,7 @@ SETTINGS: Settings = {
 def check_token_service(inputs: Inputs, secret: str) -> None:
     """All inputs of the token service role."""
     check_version(inputs)
+    check_release(inputs)
     check_listener(inputs)
     check_credentials(inputs, secret)
     check_service_url(inputs)

@@ -7,8 +7,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
-from .nginx_config import Directive, Listen, NginxSyntaxError, Server, parse, servers
+from .nginx_config import (
+    Directive,
+    Listen,
+    NginxSyntaxError,
+    Server,
+    default_server,
+    listen_of,
+    named,
+    parse,
+    servers,
+)
 from .nginx_host import Host, NginxSiteError, effective
 from .nginx_probe import Answer, Request
 
@@ -17,6 +28,7 @@ BACKEND_SECONDS = 1.0  # until nobody behind our site counts as nobody; a reload
 FOREIGN_SITES = 20  # how many of the other sites are compared
 FOREIGN_SECONDS = 10.0  # and how long it may take to ask all of them
 PAUSE = 0.1
+UNKNOWN_LABEL = "matrixrtc-unknown"  # the first label of a name that no site has
 BACKEND_DOWN = (502, 503, 504)
 
 
@@ -105,11 +117,10 @@ def missing_files(directives: Iterable[Directive]) -> list[str]:
     return found
 
 
-def refuse_clash(own: Sequence[Server], foreign: Iterable[Server]) -> None:
-    """Of two servers with one name nginx silently ignores the later: refuse, and name the other."""
+def refuse_clash(own: Sequence[Server], before: Sequence[Server], foreign: Sequence[Server]) -> None:
+    """Refuse names and sockets that nginx would ignore or could not open; `before` has all its sites."""
     ports = {listen.port for server in own for listen in server.listens}
     names = {name for server in own for name in server.names}
-    is_everywhere = any(listen.address == "*" for server in own for listen in server.listens)
     for server in foreign:
         shared = ports & {listen.port for listen in server.listens}
         clash = names & set(server.names)
@@ -118,11 +129,79 @@ def refuse_clash(own: Sequence[Server], foreign: Iterable[Server]) -> None:
                 f"{server.place} already serves {min(clash)} on port {min(shared)}, and nginx would "
                 "ignore one of the two sites. Remove that name from it first."
             )
+    for port in sorted(ports):
+        _refuse_sockets(own, before, foreign, port)
+
+
+def _refuse_sockets(
+    own: Sequence[Server], before: Sequence[Server], foreign: Sequence[Server], port: int
+) -> None:
+    """Of the sites on single addresses: those that take loopback from us, or keep nginx from opening ours."""
+    wanted = {listen.socket for server in own for listen in server.on(port)}
+    held = {listen.socket for server in before for listen in server.on(port)}
+    for server in foreign:
+        for listen in server.on(port):
+            wildcard = ("[::]" if ":" in listen.address else "*", port)
+            if listen.socket in wanted or listen.is_wildcard or wildcard not in wanted:
+                continue
+            if listen.address.startswith(("127.", "localhost")):
+                fault = "itself, so requests from this host would never reach our site"
+            elif wildcard not in held:
+                fault = (
+                    f"alone, and nginx cannot open {wildcard[0]}:{port} beside that socket without a restart"
+                )
+            else:
+                continue
+            raise NginxSiteError(
+                f"{server.place} listens on {listen.address}:{port} {fault}. {advice(own, foreign, port)}"
+            )
+
+
+def advice(own: Sequence[Server], foreign: Sequence[Server], port: int) -> str:
+    """What to set where other sites listen on single addresses: theirs, and loopback for the host itself."""
+    theirs = {listen.address.strip("[]") for server in foreign for listen in server.on(port)}
+    ours = {listen.address.strip("[]") for server in own for listen in server.on(port)}
+    single = theirs - {"*", "::"}
+    addresses = {address for address in single if _is_address(address)}
+    has_old, has_new = (any((":" in one) == new for one in addresses) for new in (False, True))
+    addresses |= {"0.0.0.0"} if "*" in theirs or ("*" in ours and not has_old) else set()  # noqa: S104
+    addresses |= {"127.0.0.1"} if "*" not in theirs and has_old else set()
+    addresses |= {"::"} if "::" in ours and ("::" in theirs or not has_new) else set()
+    return f"Set nginx_proxy_listen_addresses to {sorted(addresses)}."
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def refuse_stream(directives: Iterable[Directive], own: Sequence[Server]) -> None:
+    """A stream of the same nginx that has our port passes every connection on before any site sees it."""
+    ports = {listen.port for server in own for listen in server.listens}
+    for block in named(directives, "stream"):
+        for server in named(block.block or (), "server"):
+            for listen in filter(None, (listen_of(one) for one in named(server.block or (), "listen"))):
+                if listen.port in ports and "udp" not in listen.options:
+                    raise NginxSiteError(
+                        f"{server.place} passes connections to port {listen.port} on as a stream, so no site "
+                        "can listen there. Free the port, or set nginx_proxy_mode to external for snippets "
+                        "of other proxies."
+                    )
+
+
+def refuse_first_place(own: Sequence[Server], after: Sequence[Server], foreign: Sequence[Server]) -> None:
+    """Whoever answers for unknown names goes on doing so: the first site of a socket, where none asked to."""
+    for server in own:
         for listen in server.listens:
-            if is_everywhere and listen.port in ports and listen.address.startswith(("127.", "localhost")):
+            answering = default_server(foreign, listen.socket)
+            if answering is not None and default_server(after, listen.socket) in own:
                 raise NginxSiteError(
-                    f"{server.place} listens on {listen.address}:{listen.port} itself, so requests from "
-                    "this host would never reach our site. Remove that listen first."
+                    f"{answering.place} answers for unknown names on {listen.address}:{listen.port} because "
+                    "it is the first site there, and ours would come before it. Add default_server to its "
+                    "listen."
                 )
 
 
@@ -142,14 +221,24 @@ def is_worse(before: Answer, after: Answer) -> bool:
     return _rank(after.status) > _rank(before.status) or is_other_refusal
 
 
+def _asked_name(server: Server, everyone: Sequence[Server]) -> str:
+    """A name to ask a server by; one that nobody has for whoever answers those; '' for none."""
+    for name in server.names:
+        plain = name.lstrip(".").replace("*", UNKNOWN_LABEL)
+        if plain.strip("_") and not set(plain) & set("~$"):
+            return plain
+    answers_unknown = any(default_server(everyone, listen.socket) == server for listen in server.listens)
+    return f"{UNKNOWN_LABEL}.invalid" if answers_unknown else ""
+
+
 def _first_page(server: Server, everyone: Sequence[Server]) -> Request | None:
-    """A request for the first page of a server by a name it really has, over TLS if it can."""
-    names = [name.lstrip(".") for name in server.names if name.strip(".") and not set(name) & set("*~_$")]
+    """A request for the first page of a server, over TLS if it can."""
+    name = _asked_name(server, everyone)
     listens = sorted(
         (effective(listen, everyone) for listen in server.listens),
         key=lambda listen: "ssl" not in listen.options,
     )
-    return Request(listens[0], names[0]) if names and listens else None
+    return Request(listens[0], name) if name and listens else None
 
 
 def ask_sites(
@@ -186,18 +275,29 @@ def worse_sites(host: Host, recorded: Sequence[tuple[Request, Answer]]) -> list[
 # Our own site ---------------------------------------------------------------------------------------------
 
 
-def _request(probe: Probe, host: Host, listen: Listen, name: str) -> Request | None:
+def _request(probe: Probe, host: Host, listen: Listen, name: str, is_elsewhere: bool) -> Request | None:
     """The request of a probe; None when the host has no address that it could come from."""
-    source = host.outgoing_address() if probe.source == "outside" else ""
-    if probe.source == "outside" and (not source or source == listen.target or ":" in listen.target):
-        return None
+    is_loopback = listen.target.startswith("127.") or listen.target == "::1"
+    if probe.source == "outside":
+        source = host.outgoing_address() if is_loopback or not is_elsewhere else ""
+        if not source or source == listen.target or ":" in listen.target:
+            return None
+    elif is_elsewhere and not is_loopback:
+        source = "::" if ":" in listen.target else "0.0.0.0"  # noqa: S104
+    else:
+        source = ""
     return Request(listen, name, probe.path, probe.method, probe.body, source)
 
 
-def probe_site(host: Host, probes: Iterable[Probe], listen: Listen, name: str) -> list[Asked]:
-    """Ask our site all its questions until every answer is right, or time is up."""
+def probe_site(
+    host: Host, probes: Iterable[Probe], listen: Listen, name: str, is_elsewhere: bool = False
+) -> list[Asked]:
+    """Ask our site all its questions until every answer is right, or time is up.
+
+    `is_elsewhere`: another host may be the one that answers, and take every address of ours for a near one.
+    """
     started = host.clock()
-    requests = [(probe, _request(probe, host, listen, name)) for probe in probes]
+    requests = [(probe, _request(probe, host, listen, name, is_elsewhere)) for probe in probes]
     asked = [Asked(probe, request, host.ask(request)) for probe, request in requests if request is not None]
     while any(one.fault for one in asked):
         is_only_behind = all(one.is_backend_down for one in asked if one.fault)

@@ -54,9 +54,16 @@ class Listen:
         return bool({"default_server", "default"} & self.options)
 
     @property
+    def is_wildcard(self) -> bool:
+        """It stands for all addresses of its family."""
+        return self.address in {"*", "[::]"}
+
+    @property
     def target(self) -> str:
         """The address to connect to from this host."""
-        return {"*": "127.0.0.1", "[::]": "::1"}.get(self.address, self.address.strip("[]"))
+        if self.address == "*" or (self.address == "[::]" and "ipv6only=off" in self.options):
+            return "127.0.0.1"
+        return "::1" if self.address == "[::]" else self.address.strip("[]")
 
 
 @dataclass(frozen=True)
@@ -219,9 +226,9 @@ def named(directives: Iterable[Directive], name: str) -> list[Directive]:
     return [directive for directive in directives if directive.name == name]
 
 
-def _listen(arguments: Sequence[str]) -> Listen | None:
+def listen_of(directive: Directive) -> Listen | None:
     """A `listen` directive; None for a socket that is no TCP address (unix:, QUIC)."""
-    value, options = arguments[0], frozenset(arguments[1:])
+    value, options = directive.arguments[0], frozenset(directive.arguments[1:])
     if value.startswith("unix:") or "quic" in options:
         return None
     if value.isdigit():
@@ -243,7 +250,7 @@ def servers(directives: Iterable[Directive]) -> list[Server]:
         general = _arguments(http.block or (), "ssl_protocols")
         for server in named(http.block or (), "server"):
             block = server.block or ()
-            listens = tuple(filter(None, (_listen(line.arguments) for line in named(block, "listen"))))
+            listens = tuple(filter(None, (listen_of(line) for line in named(block, "listen"))))
             names = tuple(name.lower() for name in _arguments(block, "server_name"))
             protocols = _arguments(block, "ssl_protocols") or general
             is_silent = not named(block, "listen")

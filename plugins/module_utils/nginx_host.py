@@ -61,6 +61,7 @@ class Build:
     main_file: str
     error_log: str
     process_file: str
+    access_log: str
 
     @property
     def folder(self) -> str:
@@ -115,6 +116,7 @@ def read_build(host: Host) -> Build | None:
         main_file=option("conf-path", "/etc/nginx/nginx.conf"),
         error_log=option("error-log-path", "/var/log/nginx/error.log"),
         process_file=option("pid-path", "/run/nginx.pid"),
+        access_log=option("http-log-path", "/var/log/nginx/access.log"),
     )
 
 
@@ -168,31 +170,38 @@ def test(host: Host, build: Build) -> Tested:
     )
 
 
-def find_place(tested: Tested, build: Build, name: str) -> Place | None:
-    """Where a site of this name belongs on this host.
-
-    The folder of the first include that nginx has: sites-enabled with sites-available beside it (Debian),
-    else conf.d or what other distributions call it. With a broken configuration: where its file is.
-    """
+def places(build: Build, name: str) -> list[Place]:
+    """Where a site of this name may live: Debian's pair of folders, conf.d, or what others call that."""
     file = f"{name}.conf"
-    places = [
+    return [
         Place(
             os.path.join(build.folder, "sites-available", file),
             os.path.join(build.folder, "sites-enabled", file),
         ),
         *(Place(os.path.join(build.folder, folder, file)) for folder in ("conf.d", "http.d", "vhosts.d")),
     ]
-    if tested.fault:
-        return next((place for place in places if os.path.lexists(place.file)), None)
-    for place in places:
-        if os.path.isdir(os.path.dirname(place.file)) and any(
-            matches(include, place.seen) for include in tested.includes
-        ):
-            return place
-    raise NginxSiteError(
-        f"{build.main_file} includes no folder for sites: put 'include {build.folder}/conf.d/*.conf;' "
-        "into its http block. Nothing was changed."
-    )
+
+
+def find_place(tested: Tested, build: Build, name: str, is_wanted: bool = True) -> Place | None:
+    """Where a site of this name belongs on this host.
+
+    The folder of the first include that nginx has: sites-enabled with sites-available beside it (Debian),
+    else conf.d or what other distributions call it. With a broken configuration, or where no site is wanted
+    and nginx reads no such folder: where its file is.
+    """
+    possible = places(build, name)
+    if not tested.fault:
+        for place in possible:
+            if os.path.isdir(os.path.dirname(place.file)) and any(
+                matches(include, place.seen) for include in tested.includes
+            ):
+                return place
+        if is_wanted:
+            raise NginxSiteError(
+                f"{build.main_file} includes no folder for sites: put 'include {build.folder}/conf.d/*.conf;'"
+                " into its http block. Nothing was changed."
+            )
+    return next((place for place in possible if os.path.lexists(place.file)), None)
 
 
 def already_broken(fault: str) -> str:
@@ -227,15 +236,26 @@ def error_log(build: Build, tested: Tested) -> str:
     return path if path.startswith("/") else ""
 
 
+def shared_logs(build: Build, directives: Iterable[Directive], own: Place) -> set[str]:
+    """The log files that nginx writes for others than our site."""
+    found = {build.error_log, build.access_log}
+    for directive in directives:
+        if directive.file not in (own.seen, own.file):
+            if directive.name in ("access_log", "error_log"):
+                found.update(directive.arguments[:1])
+            found |= shared_logs(build, directive.block or (), own)
+    return found
+
+
 def effective(listen: Listen, everyone: Iterable[Server]) -> Listen:
-    """The listen with the options of its socket: `ssl` and `proxy_protocol` of one server hold for all."""
+    """The listen with the options of its socket, which one server sets for all."""
     shared = {
         option
         for server in everyone
         for other in server.listens
         if other.socket == listen.socket
         for option in other.options
-        if option in {"ssl", "proxy_protocol"}
+        if option in {"ssl", "proxy_protocol", "ipv6only=off"}
     }
     return Listen(listen.address, listen.port, listen.options | shared)
 
@@ -246,6 +266,8 @@ def _protocol_warnings(ours: Server, everyone: Sequence[Server], build: Build) -
     deciders: dict[Server, list[str]] = {}
     for listen in ours.listens:
         decider = default_server(everyone, listen.socket)
+        if "ssl" not in effective(listen, everyone).options:
+            continue
         if decider is not None and set(decider.protocols or usual) != set(ours.protocols or usual):
             deciders.setdefault(decider, []).append(f"{listen.address}:{listen.port}")
     return [
@@ -267,6 +289,14 @@ def warnings(ours: Server, everyone: Sequence[Server], build: Build) -> list[str
         found.append(
             f"No other site listens on {' and '.join(alone)}, so ours also answers for unknown names."
         )
+    found += [
+        f"{decider.place} has the PROXY protocol on {listen.address}:{listen.port}, which holds for our site"
+        " too: this host's own requests to it fail. Name an address that takes them in lk_jwt_service_hosts."
+        for listen in ours.listens
+        if "proxy_protocol" in effective(listen, everyone).options
+        for decider in [default_server(everyone, listen.socket)]
+        if decider is not None
+    ]
     held = {listen.socket for listen in ours.listens}
     ports = {port for _address, port in held}
     found += [

@@ -30,6 +30,8 @@ from .nginx_checks import (
     parsed,
     probe_site,
     refuse_clash,
+    refuse_first_place,
+    refuse_stream,
     servers_of,
     worse_sites,
 )
@@ -48,9 +50,11 @@ from .nginx_host import (
     features,
     find_place,
     is_running,
+    places,
     read_build,
     reload,
     render,
+    shared_logs,
     test,
     warnings,
 )
@@ -59,13 +63,25 @@ from .nginx_probe import Answer, Request
 REVISION_MARK = "@revision@"
 REVISION = re.compile(r"[0-9a-f]{16}\Z")
 LONGEST_WAIT = 10.0  # seconds for nginx to show the new revision
-FOLDER_WITHOUT_NGINX = "/etc/nginx"
+# Where things are on a host whose nginx is gone, and so cannot tell.
+WITHOUT_NGINX = Build(
+    version=(0, 0, 0),
+    openssl=(0, 0),
+    main_file="/etc/nginx/nginx.conf",
+    error_log="/var/log/nginx/error.log",
+    process_file="",
+    access_log="/var/log/nginx/access.log",
+)
+ROTATED = r"(?:[.-][0-9][0-9.-]*)?(?:\.[a-z0-9]+)?"  # .1, .2.gz, -20261120.gz
 HTTPS = 443
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the site is to be. `content` None means that there is to be no site of this name."""
+    """What the site is to be. `content` None means that there is to be no site of this name.
+
+    `logs`: the files that it writes; they go with the site, as far as no other site writes them.
+    """
 
     name: str
     state_folder: str
@@ -74,7 +90,9 @@ class Wish:
     probes: tuple[Probe, ...] = ()
     revision_path: str = ""
     service: str = "nginx"
+    port: int = HTTPS
     connections: int = 0
+    logs: tuple[str, ...] = ()
     check_mode: bool = False
 
 
@@ -224,6 +242,22 @@ def _complaints(path: str, offset: int) -> str:
     return f": {told.group(1)} {told.group(2)}" if told else ""
 
 
+def _judge(outcome: Outcome, asked: Sequence[Asked]) -> None:
+    """Raise NginxSiteError for answers of our site that are the proxy's fault; warn of the others."""
+    outcome.probes = [{"probe": str(one.probe), "status": one.answer.status} for one in asked]
+    down = {
+        f"{one.probe.backend} (the proxy says {one.answer})"
+        for one in asked
+        if one.fault and one.is_backend_down
+    }
+    outcome.warnings += [
+        f"The site is in place, but nobody answers behind it: {who}." for who in sorted(down)
+    ]
+    wrong = [one.fault for one in asked if one.fault and not one.is_backend_down]
+    if wrong:
+        raise NginxSiteError(f"Our own site does not answer as it should: {'; '.join(wrong)}.")
+
+
 # The change -----------------------------------------------------------------------------------------------
 
 
@@ -242,6 +276,7 @@ class _Change:
     old_listen: Listen | None = None
     old_revision: str = ""
     is_reloaded: bool = False
+    new_logs: list[str] = field(default_factory=list)
     recorded: list[tuple[Request, Answer]] = field(default_factory=list)
 
     def carry_out(self) -> None:
@@ -249,6 +284,8 @@ class _Change:
         place = self.wanted.place
         self.recorded = ask_sites(self.host, _foreign(self.before, place), self.before.servers)
         self.outcome.foreign = len(self.recorded)
+        own_logs = set(self.wish.logs) - shared_logs(self.build, self.before.directives, place)
+        self.new_logs = [path for path in own_logs if not os.path.lexists(path)]
         _begin(self.wish, self.found)
         try:
             _put(self.wanted)
@@ -267,7 +304,9 @@ class _Change:
         own = _own(tested, self.wanted.place)
         if self.wanted.content is not None and not own:
             raise NginxSiteError(f"nginx does not read {self.wanted.place.seen}.")
-        refuse_clash(own, _foreign(tested, self.wanted.place))
+        foreign = _foreign(tested, self.wanted.place)
+        refuse_clash(own, self.before.servers, foreign)
+        refuse_first_place(own, tested.servers, foreign)
         return tested
 
     def _load(self, staged: Tested) -> None:
@@ -285,28 +324,13 @@ class _Change:
                 f"{_complaints(log, offset)} ({fault})."
             )
         if self.wanted.content is not None and listen is not None:
-            self._judge(probe_site(self.host, self.wish.probes, listen, self.wish.server_name))
+            _judge(self.outcome, probe_site(self.host, self.wish.probes, listen, self.wish.server_name))
             self._warn(staged)
         worse = worse_sites(self.host, self.recorded)
         if worse:
             raise NginxSiteError(
                 f"Other sites of this nginx became worse with the change: {'; '.join(worse)}."
             )
-
-    def _judge(self, asked: Sequence[Asked]) -> None:
-        """Raise NginxSiteError for answers of our own site that are nginx's fault; warn of the others."""
-        self.outcome.probes = [{"probe": str(one.probe), "status": one.answer.status} for one in asked]
-        down = {
-            f"{one.probe.backend} (nginx says {one.answer})"
-            for one in asked
-            if one.fault and one.is_backend_down
-        }
-        self.outcome.warnings += [
-            f"The site is in place, but nobody answers behind it: {who}." for who in sorted(down)
-        ]
-        wrong = [one.fault for one in asked if one.fault and not one.is_backend_down]
-        if wrong:
-            raise NginxSiteError(f"Our own site does not answer as it should: {'; '.join(wrong)}.")
 
     def _warn(self, staged: Tested) -> None:
         for server in _own(staged, self.wanted.place):
@@ -323,6 +347,8 @@ class _Change:
             reload(self.host, self.wish.service)
             if _fault_of_revision(self.wish, self.host, self.old_listen, self.old_revision):
                 return "The files that were there are back, but nginx did not load them again."
+        for path in self.new_logs:  # a mere test of the configuration makes them
+            remove_file(path)
         _end(self.wish)
         worse = worse_sites(self.host, self.recorded) if self.is_reloaded else []
         if worse:
@@ -338,7 +364,7 @@ def _content(wish: Wish, host: Host, build: Build, foreign: Sequence[Server]) ->
     """The content for this host and its revision, (None, '') for no site."""
     if wish.content is None:
         return None, ""
-    text = render(wish.content, features(build, host, foreign, HTTPS))
+    text = render(wish.content, features(build, host, foreign, wish.port))
     revision = hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
     is_marked = REVISION_MARK in text and wish.revision_path
     return text.replace(REVISION_MARK, revision), revision if is_marked else ""
@@ -351,7 +377,9 @@ def _check_content(change: _Change) -> None:
         return
     directives = parsed(content, change.wanted.place.file)
     try:
-        refuse_clash(servers_of(directives), _foreign(change.before, change.wanted.place))
+        own = servers_of(directives)
+        refuse_stream(change.before.directives, own)
+        refuse_clash(own, change.before.servers, _foreign(change.before, change.wanted.place))
     except NginxSiteError as fault:
         raise NginxSiteError(f"{fault} Nothing was changed.") from fault
     missing = missing_files(directives)
@@ -369,20 +397,32 @@ def _without_nginx(wish: Wish) -> Outcome:
             "the site is added to the nginx that is there. Nothing was changed."
         )
     outcome = Outcome()
-    for place in (
-        Place(
-            f"{FOLDER_WITHOUT_NGINX}/sites-available/{wish.name}.conf",
-            f"{FOLDER_WITHOUT_NGINX}/sites-enabled/{wish.name}.conf",
-        ),
-        Place(f"{FOLDER_WITHOUT_NGINX}/conf.d/{wish.name}.conf"),
-    ):
-        if os.path.lexists(place.file) or os.path.lexists(place.link):
-            outcome.changed = True
-            if not wish.check_mode:
-                _put(_wanted(place, None))
+    _clear(wish, WITHOUT_NGINX, None, outcome)
+    _clear_logs(wish, {WITHOUT_NGINX.error_log, WITHOUT_NGINX.access_log}, outcome)
     if not wish.check_mode:
         _end(wish)
     return outcome
+
+
+def _clear(wish: Wish, build: Build, but: Place | None, outcome: Outcome) -> None:
+    """Remove what is left of the site in folders that nginx does not read."""
+    for place in places(build, wish.name):
+        if place != but and (os.path.lexists(place.file) or os.path.lexists(place.link)):
+            outcome.changed = True
+            if not wish.check_mode:
+                _put(_wanted(place, None))
+
+
+def _clear_logs(wish: Wish, shared: set[str], outcome: Outcome) -> None:
+    """Remove the logs of a site that is gone, with what logrotate made of them, but never those of others."""
+    for path in set(wish.logs) - shared:
+        pattern = re.compile(re.escape(os.path.basename(path)) + ROTATED)
+        folder = os.path.dirname(path)
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if pattern.fullmatch(name):
+                outcome.changed = True
+                if not wish.check_mode:
+                    remove_file(os.path.join(folder, name))
 
 
 def _prepared(wish: Wish, host: Host, build: Build, before: Tested, place: Place) -> _Change:
@@ -408,20 +448,40 @@ def apply(wish: Wish, host: Host | None = None) -> Outcome:
     if interrupted is not None and not wish.check_mode:
         _put(interrupted)
     before = test(host, build)
-    place = find_place(before, build, wish.name)
+    place = find_place(before, build, wish.name, wish.content is not None)
     if place is None and wish.content is None:
-        return Outcome(warnings=[already_broken(before.fault)])
+        return _cleared(wish, build, before, None, Outcome())
     if place is None:
         raise NginxSiteError(f"{already_broken(before.fault)} Nothing was changed.")
     if not wish.server_name:  # whoever takes a site out need not know what it was called
         names = [name for server in _own(before, place) for name in server.names]
         wish = replace(wish, server_name=names[0] if names else wish.name)
     change = _prepared(wish, host, build, before, place)
+    outcome = change.outcome
     if change.found != change.wanted or interrupted is not None or change.old_revision != change.revision:
-        return _carried_out(change)
+        outcome = _carried_out(change)
+    elif before.fault:
+        outcome.warnings.append(already_broken(before.fault))
+    return _cleared(wish, build, before, place, outcome) if wish.content is None else outcome
+
+
+def _cleared(wish: Wish, build: Build, before: Tested, place: Place | None, outcome: Outcome) -> Outcome:
+    """Remove what else there is of a site that is gone, as far as nginx tells whose it is."""
     if before.fault:
-        change.outcome.warnings.append(already_broken(before.fault))
-    return change.outcome
+        outcome.warnings += [] if outcome.warnings else [already_broken(before.fault)]
+        return outcome
+    _clear(wish, build, place, outcome)
+    _clear_logs(wish, shared_logs(build, before.directives, place or Place("")), outcome)
+    return outcome
+
+
+def look(wish: Wish, address: str, host: Host | None = None) -> Outcome:
+    """Ask the site of a proxy that is not ours, as after a change of our own. Changes nothing."""
+    host = host or Host()
+    outcome = Outcome()
+    listen = Listen(f"[{address}]" if ":" in address else address, HTTPS, frozenset({"ssl"}))
+    _judge(outcome, probe_site(host, wish.probes, listen, wish.server_name, is_elsewhere=True))
+    return outcome
 
 
 def _carried_out(change: _Change) -> Outcome:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -239,13 +240,18 @@ def _unnamed_limit(key: str, name: str, config: Mapping[str, Any]) -> float:
 
 
 def _number(value: Any) -> float | None:
-    """A limit as a number, also when it is written as a text; None for anything else."""
-    if isinstance(value, str):
-        try:
-            return float(value) if "." in value else int(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A limit as a number, also when YAML reads a text (as it does 1e1); None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if math.isnan(number):
+        return None
+    if not isinstance(value, str):
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def _kind(value: Any) -> str:

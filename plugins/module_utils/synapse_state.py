@@ -25,7 +25,7 @@ from typing import Any
 from .files import atomic_write, read_bytes, remove_file
 from .synapse_plan import Origin, Record, Share, digest
 from .synapse_policy import Contribution
-from .synapse_yaml import MISSING
+from .synapse_yaml import MISSING, constant
 
 _FORMAT = 1
 
@@ -115,7 +115,7 @@ class StateDirectory:
     def _json(self, name: str) -> Any:
         raw = read_bytes(os.path.join(self.path, name))
         try:
-            return None if raw is None else json.loads(raw)
+            return None if raw is None else json.loads(raw, parse_constant=constant)
         except ValueError:
             raise StateError(f"{self.path}/{name} is damaged: move it away to start afresh") from None
 

@@ -220,6 +220,12 @@ def _hunk(text: str, edit: Edit) -> tuple[str, str]:
     return head + removed + rest, head + edit.text + rest
 
 
+def constant(name: str) -> float:
+    """What JSON calls NaN or Infinity, as the loader reads it: the same object."""
+    value: float = yaml.SafeLoader.nan_value if name == "NaN" else float(name)
+    return value
+
+
 def line_of(text: str, position: int) -> int:
     """The number of the line that holds the position, counted from 1."""
     return text.count("\n", 0, position) + 1
@@ -312,6 +318,10 @@ def _offsets(node: yaml.Node, kind: type[yaml.CollectionNode]) -> Iterator[int]:
         if isinstance(value, kind) and not value.flow_style and value.start_mark.line > key.start_mark.line:
             yield value.start_mark.column - key.start_mark.column
         yield from _offsets(value, kind)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or bool(one == other)  # the loader's .nan is one object, and equal to nothing
 
 
 # Planning --------------------------------------------------------------------------------------------
@@ -442,7 +452,7 @@ class _Editor:
             return [self._replace_flow(node, new)]
         edits: list[Edit] = []
         removed = []
-        for name in [name for name in old if name not in new or new[name] != old[name]]:
+        for name in [name for name in old if name not in new or not _same(new[name], old[name])]:
             index = _find(self.document, node, name)
             if name in new:
                 key, value = node.value[index]

@@ -94,6 +94,10 @@ options:
         description: How often headers must be in the answer.
         type: dict
         default: {}
+  port:
+    description: The port of the site, for V(@ipv4@).
+    type: int
+    default: 443
   connections:
     description: How many connections nginx should be able to hold; fewer are a warning.
     type: int
@@ -102,10 +106,24 @@ options:
     description: The systemd unit of nginx.
     type: str
     default: nginx
-  state:
-    description: Whether the site is to be there.
+  logs:
+    description:
+      - The log files that the site writes. With O(state=absent) they are removed, with what logrotate made of
+        them, unless something else in nginx's configuration writes them too. A change that is taken back
+        removes those that it made.
+    type: list
+    elements: path
+    default: []
+  address:
+    description: Where the proxy that serves the site listens on port 443, with O(state=probed).
     type: str
-    choices: [present, absent]
+    default: 127.0.0.1
+  state:
+    description:
+      - Whether the site is to be there. V(probed) changes nothing and needs no nginx; it asks the O(probes)
+        of a site that another proxy serves at O(address), and fails if an answer is wrong.
+    type: str
+    choices: [present, absent, probed]
     default: present
   state_dir:
     description: Folder for the record of a change in progress.
@@ -133,7 +151,17 @@ EXAMPLES = r"""
     name: zz-matrixrtc
     server_name: rtc.example.org
     revision_path: /.matrixrtc-revision
+    logs: [/var/log/nginx/matrixrtc_access.log]
     state: absent
+
+- name: See whether another proxy serves the site
+  matrixrtc.backend.nginx_site:
+    name: zz-matrixrtc
+    server_name: rtc.example.org
+    probes:
+      - path: /livekit/jwt/healthz
+        status: [200]
+    state: probed
 """
 
 RETURN = r"""
@@ -159,7 +187,7 @@ foreign:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_checks import Probe
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_host import NginxSiteError
-from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_site import Wish, apply
+from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_site import Wish, apply, look
 
 PROBE_OPTIONS = {
     "path": {"type": "str", "required": True},
@@ -181,12 +209,18 @@ def main() -> None:
             "content": {"type": "str"},
             "revision_path": {"type": "str", "default": ""},
             "probes": {"type": "list", "elements": "dict", "default": [], "options": PROBE_OPTIONS},
+            "port": {"type": "int", "default": 443},
             "connections": {"type": "int", "default": 0},
             "service": {"type": "str", "default": "nginx"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "logs": {"type": "list", "elements": "path", "default": []},
+            "address": {"type": "str", "default": "127.0.0.1"},
+            "state": {"type": "str", "choices": ["present", "absent", "probed"], "default": "present"},
             "state_dir": {"type": "path", "default": "/var/lib/matrixrtc/nginx"},
         },
-        required_if=[("state", "present", ["content", "server_name"])],
+        required_if=[
+            ("state", "present", ["content", "server_name"]),
+            ("state", "probed", ["server_name", "probes"]),
+        ],
         supports_check_mode=True,
     )
     options = module.params
@@ -198,11 +232,13 @@ def main() -> None:
         probes=tuple(Probe(**{**probe, "status": tuple(probe["status"])}) for probe in options["probes"]),
         revision_path=options["revision_path"],
         service=options["service"],
+        port=options["port"],
         connections=options["connections"],
+        logs=tuple(options["logs"]),
         check_mode=module.check_mode,
     )
     try:
-        outcome = apply(wish)
+        outcome = look(wish, options["address"]) if options["state"] == "probed" else apply(wish)
     except (NginxSiteError, OSError) as error:
         module.fail_json(msg=str(error))
     for warning in outcome.warnings:

@@ -98,6 +98,12 @@ options:
     description: How many versions to keep, at least two.
     type: int
     default: 2
+  http_proxy:
+    description:
+      - The URL of an HTTP proxy for all downloads, instead of the environment's. It may hold a user and a
+        password.
+    type: str
+    default: ""
   timeout:
     description: Seconds without any data before a download is given up.
     type: int
@@ -179,6 +185,11 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.artifact import 
     predict,
     remove,
 )
+from ansible_collections.matrixrtc.backend.plugins.module_utils.http_proxy import (
+    through,
+    way,
+    without_password,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.release_source import (
     ArtifactError,
     DownloadError,
@@ -204,6 +215,7 @@ ARGUMENTS = {
     "smoke": {"type": "list", "elements": "str", "default": []},
     "smoke_expect": {"type": "str", "default": ""},
     "keep": {"type": "int", "default": 2},
+    "http_proxy": {"type": "str", "default": "", "no_log": True},
     "timeout": {"type": "int", "default": 30},
 }
 LASTING_ERRORS = range(400, 500)  # 429 too: a rate limit does not end within seconds
@@ -230,22 +242,29 @@ class UrlBody:
 class UrlSite(LocalHost):
     """The outside world, through Ansible's own HTTP client, which knows about proxies."""
 
-    def __init__(self, timeout: int) -> None:
+    def __init__(self, timeout: int, http_proxy: str = "") -> None:
         self._timeout = timeout
+        self._proxy = http_proxy
 
     @contextmanager
     def open(self, url: str) -> Iterator[UrlBody]:
         try:
-            response = open_url(url, timeout=self._timeout, http_agent="matrixrtc.backend", decompress=False)
+            with through(self._proxy):
+                response = open_url(
+                    url, timeout=self._timeout, http_agent="matrixrtc.backend", decompress=False
+                )
         except urllib.error.HTTPError as error:
             lasting = error.code in LASTING_ERRORS
-            raise DownloadError(f"status {error.code} {error.reason}", not lasting) from None
+            raise self._failed(f"status {error.code} {error.reason}", not lasting) from None
         except urllib.error.URLError as error:
-            raise DownloadError(str(error.reason), not isinstance(error.reason, ssl.SSLError)) from None
+            raise self._failed(str(error.reason), not isinstance(error.reason, ssl.SSLError)) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise DownloadError(str(error) or type(error).__name__) from None
+            raise self._failed(str(error) or type(error).__name__) from None
         with response:
             yield UrlBody(response)
+
+    def _failed(self, found: str, temporary: bool = True) -> DownloadError:
+        return DownloadError(without_password(found, self._proxy) + way(self._proxy), temporary)
 
 
 def fault_of(params: dict[str, Any]) -> str:
@@ -299,7 +318,7 @@ def main() -> None:
         elif module.check_mode:
             outcome = predict(program, source)
         else:
-            outcome = install(program, source, UrlSite(params["timeout"]))
+            outcome = install(program, source, UrlSite(params["timeout"], params["http_proxy"]))
     except ArtifactError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

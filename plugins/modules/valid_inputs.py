@@ -29,7 +29,7 @@ options:
     description: Whose inputs they are.
     type: str
     required: true
-    choices: [livekit, lk_jwt_service, nginx_proxy, firewall, synapse_config, well_known]
+    choices: [livekit, lk_jwt_service, rtc_certificate, nginx_proxy, firewall, synapse_config, well_known]
   inputs:
     description:
       - The values as the operator gave them, by the name of the role's variable without the role's name.

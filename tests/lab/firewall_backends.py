@@ -65,6 +65,7 @@ print(*seen)
 ASKED = ["tcp/22", "tcp/443", "tcp/7881", "tcp/7890", "udp/7882", "udp/7885", "udp/7886", "udp/50100"]
 APT = "export DEBIAN_FRONTEND=noninteractive; apt-get update -q; apt-get install -yq --no-install-recommends "
 NO_NFTABLES = "systemctl disable --now nftables; nft flush ruleset; "
+REMOVE = "DEBIAN_FRONTEND=noninteractive apt-get remove -yq "
 PURGE = "export DEBIAN_FRONTEND=noninteractive; apt-get purge -yq --autoremove "
 IPTABLES_RULES = """
 for program in iptables ip6tables; do
@@ -80,15 +81,15 @@ SETUP = {
     "firewalld": NO_NFTABLES + APT + "firewalld && systemctl start firewalld && sleep 3",
     "iptables": NO_NFTABLES + APT + "iptables iptables-persistent && " + IPTABLES_RULES,
     "nftables": "systemctl enable --now nftables && systemctl restart nftables",
-    "none": NO_NFTABLES,
 }
 TEARDOWN = {
-    "ufw": "ufw disable; " + PURGE + "ufw iptables; nft flush ruleset; rm -rf /etc/ufw",
+    "ufw": "ufw disable; systemctl disable --now nftables; "
+    + PURGE
+    + "ufw iptables; nft flush ruleset; rm -rf /etc/ufw",
     "firewalld": "systemctl stop firewalld; " + PURGE + "firewalld; nft flush ruleset; rm -rf /etc/firewalld",
     "iptables": "systemctl stop netfilter-persistent; " + PURGE + "iptables-persistent netfilter-persistent "
     "iptables; nft flush ruleset; rm -rf /etc/iptables",
     "nftables": "true",
-    "none": "systemctl enable --now nftables",
 }
 # What survives a reload or restart that the operator does.
 DISTURBANCES = {
@@ -96,7 +97,6 @@ DISTURBANCES = {
     "firewalld": ["firewall-cmd --reload", "systemctl restart firewalld && sleep 4"],
     "iptables": ["systemctl restart netfilter-persistent"],
     "nftables": ["systemctl reload nftables", "systemctl restart nftables"],
-    "none": [],
 }
 STATE = r"""
 iptables-save 2>/dev/null | grep -v '^#' | sed 's/\[[0-9:]*\]//'
@@ -218,13 +218,25 @@ def try_tool(host: Host, tool: str) -> None:
     same("nothing left to remove", host.module(state="absent")["changed"], False)
 
 
+def try_switch(host: Host) -> None:
+    """From ufw, which is then switched off and removed, to the operator's own nftables rules."""
+    host.module(**OPEN)
+    host.shell("grep -rqs MatrixRTC /etc/ufw")
+    host.shell("ufw disable; " + REMOVE + "ufw; systemctl enable --now nftables; systemctl restart nftables")
+    same("the new tool", host.module(**OPEN)["backend"], "nftables")
+    same("nothing of ours is left in ufw", host.shell("grep -rls MatrixRTC /etc/ufw || true"), "")
+    same("ports are open", host.reached(), {"tcp/22", "tcp/443", "tcp/7881", "udp/7882", "udp/7885"})
+    same("and nothing to do", host.module(**OPEN)["changed"], False)
+    host.module(state="absent")
+
+
 def main() -> int:
     host = Host(sys.argv[1])
-    for tool in sys.argv[2:] or ["nftables", "ufw", "firewalld", "iptables"]:
+    for tool in sys.argv[2:] or ["nftables", "ufw", "switch", "firewalld", "iptables"]:
         print(tool, flush=True)
         try:
-            with firewall(host, tool):
-                try_tool(host, tool)
+            with firewall(host, "ufw" if tool == "switch" else tool):
+                try_switch(host) if tool == "switch" else try_tool(host, tool)
         except LabError as failure:
             print(f"  FAIL {failure}")
             return 1

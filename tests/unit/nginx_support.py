@@ -9,8 +9,13 @@ from pathlib import Path
 
 from ansible_collections.matrixrtc.backend.plugins.module_utils.edge_host import COMMAND_NOT_FOUND, Completed
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_checks import Probe
-from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_config import Server, read_dump, servers
-from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_host import Host
+from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_config import (
+    Server,
+    default_server,
+    read_dump,
+    servers,
+)
+from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_host import Host, effective
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_probe import Answer, Request
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_site import Wish
 
@@ -155,9 +160,13 @@ class FakeNginx:
         here = [
             s
             for s in everyone
-            if any(one.target == request.listen.target for one in s.on(request.listen.port))
+            if any(
+                effective(one, everyone).target == request.listen.target for one in s.on(request.listen.port)
+            )
         ]
-        return next((server for server in here if request.name in server.names), here[0] if here else None)
+        sockets = [one.socket for server in here for one in server.on(request.listen.port)]
+        nameless = default_server(everyone, sockets[0]) if sockets else None
+        return next((server for server in here if request.name in server.names), nameless)
 
     def ask(self, request: Request) -> Answer:
         self.alive()

@@ -41,8 +41,9 @@ class Role:
         values: dict[str, Any] = {}
         for role in ("common", name):
             for kind in ("defaults", "vars"):
-                path = str(ROLES / role / kind / "main.yml")
-                values.update(loader.load_from_file(path, trusted_as_template=True))
+                path = ROLES / role / kind / "main.yml"
+                if path.exists():
+                    values.update(loader.load_from_file(str(path), trusted_as_template=True))
         values.update(SITE, common_host_probe=probed())
         values.update(given)
         self._templar = Templar(loader=loader, variables=values)

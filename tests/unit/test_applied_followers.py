@@ -21,6 +21,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.service_host imp
 
 MAIN, ONE, TWO = "matrix-synapse.service", "worker@1.service", "worker@2.service"
 HEALTH_URL = "http://127.0.0.1:8008/health"
+UNHEALTHY = f"{HEALTH_URL} should answer status 200 within 5 s, found: Connection refused"
 COMMAND = ("docker", "restart", "synapse")
 
 
@@ -257,10 +258,10 @@ def test_a_container_is_restarted_by_its_command(contained: Wanted, host: FakeHo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("container dies", f"{HEALTH_URL} should answer status 200 within 5 s, found: Connection refused"),
+        ("container dies", UNHEALTHY),
         (
             "container dies late",
-            f"{HEALTH_URL} should answer status 200 within 5 s, found: Connection refused",
+            UNHEALTHY,
         ),
         ("no such container", "'docker restart synapse' ended with status 1"),
     ],

@@ -217,6 +217,16 @@ def test_a_removed_udp_rule_is_named_with_its_chain(machine: Machine) -> None:
     assert "UDP 7882-7885" in checks["host_firewall"].fix
 
 
+def test_a_port_that_iptables_closes_is_named_with_its_tool(machine: Machine) -> None:
+    del machine.commands["nft"]
+    machine.commands["iptables --version"] = (0, "iptables v1.8.11 (nf_tables)")
+    machine.commands["iptables -S"] = (0, "-P INPUT DROP\n-N ufw-user-input\n-A INPUT -p tcp -j ACCEPT\n")
+    checks = machine.checks()
+    assert failed(checks) == ["host_firewall"]
+    assert "UDP 7882-7885 is dropped in table ip filter, chain INPUT" in checks["host_firewall"].seen
+    assert "opens UDP 7882-7885 in ufw" in checks["host_firewall"].fix
+
+
 @pytest.mark.parametrize("command", [(127, ""), (1, "Operation not permitted")])
 def test_a_packet_filter_that_cannot_be_read_is_not_judged(
     machine: Machine, command: tuple[int, str]

@@ -183,7 +183,7 @@ def test_removal_leaves_nothing(host: FakeHost) -> None:
     assert apply(gone, host.run).changed
     assert (host.chains, host.files()) == (rules, {})
     assert host.unit["UnitFileState"] == ""
-    assert not Path(gone.folder).exists()
+    assert not Path(gone.folder).parent.exists()
     assert not apply(gone, host.run).changed
 
 

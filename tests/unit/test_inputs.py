@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,12 @@ from inputs_support import (
 
 ROWS = bad_inputs()
 FEW_PORTS = {"livekit_udp_port": "", "livekit_port_range_start": 50000, "livekit_port_range_end": 50009}
+OWN_CERTIFICATE = {
+    "matrixrtc_tls_mode": "acme",
+    "matrixrtc_acme_agree_terms": True,
+    "matrixrtc_tls_certificate": "/etc/matrixrtc/acme/live/matrixrtc/fullchain.pem",
+    "matrixrtc_tls_private_key": "/etc/matrixrtc/acme/live/matrixrtc/privkey.pem",
+}
 TRANSPORT_WITH_URL = {"type": "livekit", "livekit_service_url": "https://a.org/jwt", "url": "wss://a.org"}
 
 
@@ -199,6 +206,8 @@ def test_numbers_and_booleans_may_be_text(places: dict[str, str], quiet: str) ->
         ("livekit", 21441, "lk-jwt-service.service", "some-server (process 77, lk-jwt-service.service)"),
         ("lk_jwt_service", 21480, "lk-jwt-service.service", ""),
         ("lk_jwt_service", 21480, "init.scope", "some-server (process 77, init.scope)"),
+        ("rtc_certificate", 80, "nginx.service", ""),
+        ("rtc_certificate", 80, "apache2.service", "some-server (process 77, apache2.service)"),
         ("nginx_proxy", 443, "nginx.service", ""),
         ("nginx_proxy", 443, "caddy.service", "some-server (process 77, caddy.service)"),
     ],
@@ -207,8 +216,57 @@ def test_ports_of_our_own_service_are_free(
     component: str, port: int, unit: str, holder: str, places: dict[str, str], tmp_path: Path
 ) -> None:
     processes = process_folder(tmp_path / "proc", port, f"0::/system.slice/{unit}\n")
-    found = messages(checked(component, places, processes))
+    variables = OWN_CERTIFICATE if component == "rtc_certificate" else {}
+    found = messages(checked(component, places, processes, **variables))
     assert (f"{port}/tcp" in str(found) and f"is held by {holder}" in str(found)) if holder else found == []
+
+
+def test_other_proxy_on_443_is_named_with_the_way_out(places: dict[str, str], tmp_path: Path) -> None:
+    processes = process_folder(tmp_path / "proc", 443, "0::/system.slice/caddy.service\n")
+    (message,) = messages(checked("nginx_proxy", places, processes))
+    assert "is held by some-server (process 77, caddy.service). Set nginx_proxy_mode to external" in message
+
+
+def test_other_proxy_that_cannot_be_looked_into_is_known_by_its_user(
+    places: dict[str, str], tmp_path: Path
+) -> None:
+    processes = process_folder(tmp_path / "proc", 443, "")
+    shutil.rmtree(tmp_path / "proc" / "77")
+    assert "a process of the user root" in messages(checked("nginx_proxy", places, processes))[0]
+
+
+def test_external_proxy_needs_no_certificate(places: dict[str, str], tmp_path: Path) -> None:
+    processes = process_folder(tmp_path / "proc", 443, "0::/system.slice/caddy.service\n")
+    none = {"matrixrtc_tls_certificate": "", "matrixrtc_tls_private_key": ""}
+    found = checked("nginx_proxy", places, processes, nginx_proxy_mode="external", **none)
+    assert (messages(found), found.warnings) == ([], [])
+    assert len(messages(checked("nginx_proxy", places, processes, **none))) == 3
+
+
+@pytest.mark.parametrize(
+    ("port", "address", "says"),
+    [
+        (8443, "127.0.0.1", "nobody listens on port 443 of 127.0.0.1"),
+        (443, "127.0.0.9", "Set it to {'rtc.example.org': '127.0.0.1'}"),
+        (443, "127.0.0.1", ""),
+        (8443, "192.0.2.7", ""),
+    ],
+)
+def test_external_proxy_that_the_token_service_cannot_find_is_told(
+    port: int, address: str, says: str, places: dict[str, str], tmp_path: Path
+) -> None:
+    processes = process_folder(tmp_path / "proc", port, "")
+    values = {**inputs_of("nginx_proxy", {"nginx_proxy_mode": "external"}), "proxy_address": address}
+    found = check_inputs("nginx_proxy", filled_in(values, places), process_folder=processes)
+    assert messages(found) == []
+    assert says in str(found.warnings) if says else found.warnings == []
+
+
+def test_external_proxy_beside_nginx_is_told(places: dict[str, str], tmp_path: Path) -> None:
+    processes = process_folder(tmp_path / "proc", 443, "0::/system.slice/nginx.service\n")
+    (tmp_path / "proc" / "77" / "comm").write_text("nginx\n")
+    found = checked("nginx_proxy", places, processes, nginx_proxy_mode="external")
+    assert "this role can add the site itself" in found.warnings[0]
 
 
 def test_busy_ports_in_a_range_are_only_warned_of(places: dict[str, str]) -> None:

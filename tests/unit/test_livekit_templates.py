@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ import pytest
 import yaml
 from role_rendering import SECRET, SITE, Role, probed
 
-# LAB_LIVEKIT is a program, or several as version=program with commas (lab/livekit.py).
-GIVEN = os.environ.get("LAB_LIVEKIT", "").split(",")[0].rpartition("=")[2]
-SERVER = shutil.which(GIVEN or "livekit-server") or ""
+from lab.artifacts import LIVEKIT, parse_wishes
+from lab.progress import Progress
+from lab.store import Store
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def config(**given: Any) -> dict[str, Any]:
@@ -251,12 +255,22 @@ def test_exposure_score(name: str, tmp_path: Path) -> None:
 # the real server -----------------------------------------------------------------------------------
 
 
-def ports_of(file: Path) -> subprocess.CompletedProcess[str]:
-    command = [SERVER, "--config", str(file), "ports"]
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program that the lab deploys. Without one in the lab's cache it is made, once."""
+    store = Store(Progress(), ARCHITECTURES[platform.machine()])
+    artifact = store.obtain(LIVEKIT, parse_wishes(os.environ.get(LIVEKIT.environment, "")))[0]
+    folder = tmp_path_factory.mktemp("livekit")
+    with tarfile.open(artifact.path) as archive:
+        archive.extract("livekit-server", folder, filter="data")
+    return folder / "livekit-server"
+
+
+def ports_of(server: Path, file: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(server), "--config", str(file), "ports"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.skipif(not SERVER, reason="needs livekit-server; set LAB_LIVEKIT to one")
 @pytest.mark.parametrize(
     "given",
     [
@@ -268,17 +282,16 @@ def ports_of(file: Path) -> subprocess.CompletedProcess[str]:
     ],
     ids=["default", "one port", "range", "dual stack", "no filter"],
 )
-def test_livekit_itself_reads_it(given: dict[str, Any], tmp_path: Path) -> None:
+def test_livekit_itself_reads_it(server: Path, given: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "livekit.yaml"
     file.write_text(Role("livekit", **given).file("livekit.yaml.j2"))
-    ran = ports_of(file)
+    ran = ports_of(server, file)
     assert "TCP Ports" in ran.stdout, ran.stdout + ran.stderr
 
 
-@pytest.mark.skipif(not SERVER, reason="needs livekit-server; set LAB_LIVEKIT to one")
-def test_livekit_refuses_an_unknown_key_with_status_0(tmp_path: Path) -> None:
+def test_livekit_refuses_an_unknown_key_with_status_0(server: Path, tmp_path: Path) -> None:
     """Why the role looks at what is printed."""
     file = tmp_path / "livekit.yaml"
     file.write_text(Role("livekit", livekit_extra_config={"rooom": {}}).file("livekit.yaml.j2"))
-    ran = ports_of(file)
+    ran = ports_of(server, file)
     assert (ran.returncode, "TCP Ports" in ran.stdout) == (0, False)

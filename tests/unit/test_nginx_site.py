@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.edge_host import
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_checks import Probe
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_host import NginxSiteError
 from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_probe import Answer
-from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_site import Wish, apply
+from ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_site import (
+    WITHOUT_NGINX,
+    Wish,
+    apply,
+)
 from nginx_support import CONTENT, NAME, FakeNginx, KilledError
 
 OTHER_CONTENT = CONTENT.replace("location / {", "location = /new { return 204; }\n    location / {")
@@ -112,7 +117,8 @@ def test_removal_without_nginx_removes_the_files(nginx: FakeNginx, monkeypatch: 
     apply(nginx.wish(), nginx.host())
     nginx.is_installed = False
     module = "ansible_collections.matrixrtc.backend.plugins.module_utils.nginx_site"
-    monkeypatch.setattr(f"{module}.FOLDER_WITHOUT_NGINX", str(nginx.folder))
+    gone = replace(WITHOUT_NGINX, main_file=str(nginx.main))
+    monkeypatch.setattr(f"{module}.WITHOUT_NGINX", gone)
     assert apply(nginx.wish(content=None), nginx.host()).changed
     assert not nginx.site.exists()
     assert not nginx.link.is_symlink()
@@ -266,7 +272,7 @@ def test_nobody_behind_the_site_is_a_warning_that_names_who(nginx: FakeNginx) ->
     nginx.own["/health"] = Answer(502)
     outcome = apply(nginx.wish(), nginx.host())
     assert outcome.changed
-    assert any("the token service (nginx says 502)" in warning for warning in outcome.warnings)
+    assert any("the token service (the proxy says 502)" in warning for warning in outcome.warnings)
     assert nginx.site.exists()
 
 

@@ -63,6 +63,8 @@ def test_versions() -> None:
         ("rc_message", MISSING, LIMITS, {}, LIMITS),
         ("rc_message", {"per_second": 9, "z": 1}, LIMITS, {}, {"per_second": 9, "z": 1, "burst_count": 30}),
         ("rc_message", MISSING, {"per_second": 0.1, "burst_count": 5}, {}, MISSING),
+        ("rc_message", {"per_second": "1e1", "burst_count": float("nan")}, LIMITS, {},
+         {"per_second": 10, "burst_count": 30}),
         ("rc_message", MISSING, LIMITS, {"rc_messages_per_second": 4}, {"per_second": 4, "burst_count": 30}),
         ("rc_message", {}, LIMITS, {"rc_messages_per_second": 4}, LIMITS),
         ("rc_delayed_event_mgmt", MISSING, {"per_second": 1.0, "burst_count": 20}, {}, {"burst_count": 20}),

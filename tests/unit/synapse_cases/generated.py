@@ -15,10 +15,25 @@ from hypothesis import strategies as st
 from .homeserver import SERVICE_URL
 
 SCALARS = (
-    "plain", "two words", "'it''s'", '"q\\u00e9\\n"', "12", "0x1F", "1_000", "yes", "~", "null", "2024-01-02",
+    "plain", "two words", "'it''s'", '"q\u00e9\n"', "12", "0x1F", "1_000", "yes", "~", "null", "2024-01-02",
     "1e3", ".inf", '"# no comment"', "a#b", "ключ", "🎉", '"a: b"', "http://a.test:1/?b=c", "!!str 5", "''",
-    "-1", "- ", "'{'", "@user:lab.test", "a, b", "0o17", "08", "1:30", "=", "<<", "%(app)s", "|x", "*none",
+    "-1", "'{'", "@user:lab.test", "a, b", "0o17", "08", "1:30", "%(app)s",
 )  # fmt: skip
+ODD_SCALARS = (
+    "- ",
+    "=",
+    "<<",
+    "|x",
+    "*none",
+    "@x",
+    "`x`",
+    "[a",
+    '"open',
+    "a: b",
+    "!tag x",
+    "{{ x }}",
+    "${X}",
+)
 FLOWS = (
     "{}",
     "[]",
@@ -42,8 +57,8 @@ FOREIGN = (
     "1",
 )
 TEXTS = (["one", "two"], ["# not a comment", "rc_message:"], ["", "after a blank", ""], ["  deeper", "back"])
-LIMIT_VALUES = ("0.1", "0.5", "1", "7", "1000", "'3'", '"0.25"', "2.0", "1e1", "~", "yes")
-DURATIONS = ("1h", "24h", "2d", "86400000", "'3w'", "~", "1000", '"24h"', "24hours", "90m   ")
+LIMIT_VALUES = ("0.1", "0.5", "1", "7", "1000", "'3'", '"0.25"', "2.0", "1e1", "~", "yes", ".inf", ".nan")
+DURATIONS = ("1h", "24h", "2d", "86400000", "'3w'", "~", "1000", '"24h"', "90m   ", "1d", "7200s", "1w")
 NOTE = "# note-"
 
 
@@ -105,9 +120,8 @@ class Writer:
             lines = [inner + line if line else "" for line in self.pick(*TEXTS)]
             return f" {self.pick('|', '|-', '|+', '>', '>-')}{self.pick('', '', '  # a')}", lines
         if kind == "lines":
-            return self.pick(" one", ' "one', " [1,", " {a: 1,"), [
-                inner + self.pick("two", 'two"', "2]", "b: 2}"),
-            ]
+            first, second = self.pick(("one", "two"), ('"one', 'two"'), ("[1,", "2]"), ("{a: 1,", "b: 2}"))
+            return f" {first}", [inner + second]
         if kind == "flow":
             return f" {self.pick(*FLOWS)}{self.tail()}", []
         if kind == "null" or depth > 2:
@@ -120,7 +134,8 @@ class Writer:
         if kind == "list":
             pad = " " * (indent + self.list_offset)
             return "", [f"{pad}- {self.pick(*SCALARS, *FLOWS, 'a: 1')}{self.tail()}" for _ in range(2)]
-        return f" {self.pick(*SCALARS)}{self.tail()}", []
+        scalars = ODD_SCALARS if self.seldom() else SCALARS
+        return f" {self.pick(*scalars)}{self.tail()}", []
 
     def entry(self, name: str, indent: int, depth: int = 0) -> list[str]:
         """One key of the operator's with its value, on as many lines as it takes."""
@@ -134,7 +149,8 @@ class Writer:
         name = self.pick(key, key, key, f"'{key}'", f'"{key}"', f"{key} ")
         pad = " " * indent
         if key == "max_event_delay_duration":
-            return [f"{pad}{name}: {self.pick(*DURATIONS)}{self.tail()}"]
+            value = "24hours" if self.seldom() else self.pick(*DURATIONS)
+            return [f"{pad}{name}: {value}{self.tail()}"]
         kind = self.pick("block", "block", "block", "flow", "flow lines", "empty", "odd")
         if kind == "empty":
             return [f"{pad}{name}:{self.pick('', ' ', ' {}', ' ~', ' null')}{self.tail()}"]
@@ -232,6 +248,6 @@ def configurations(draw: Any) -> Files:
             draw(st.sampled_from([["d/1.yaml"], ["d/1.yaml", "d/2.yaml"]])) if option == "d/" else [option]
         )
         for path in inside:
-            keys = draw(st.lists(st.sampled_from(ours), max_size=4, unique=draw(st.integers(0, 9)) > 0))
+            keys = draw(st.lists(st.sampled_from(ours), max_size=4, unique=draw(st.integers(0, 19)) != 13))
             files.contents[path] = Writer(draw, numbers).file(keys)
     return files
