@@ -29,7 +29,7 @@ from .paths import TEMPLATES
 from .progress import Progress
 from .site import SynapseSecrets, archive, ca_file, host_files
 
-BOOT_SECONDS = 60
+BOOT_SECONDS = 180
 _BOOTED = ("running", "degraded")
 
 

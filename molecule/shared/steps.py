@@ -9,14 +9,17 @@ import testinfra
 from lab_playbooks import INVENTORY, ROOT, play
 from testinfra.host import Host
 
-DEPLOYED = "matrixrtc_rtc:matrixrtc_homeserver:matrixrtc_well_known"
+DEPLOYED = ("matrixrtc_rtc", "matrixrtc_homeserver", "matrixrtc_well_known")
 MANIFEST = Path(ROOT, "molecule", "shared", "manifest.py")
 BEFORE, AFTER = "/root/manifest-before.json", "/root/manifest-after.json"
 
 
-def hosts(pattern: str = DEPLOYED) -> list[Host]:
-    """The hosts of the scenario that match a pattern of the inventory."""
-    return list(testinfra.get_hosts([f"ansible://{pattern}"], ansible_inventory=str(INVENTORY)))
+def hosts(*names: str) -> list[Host]:
+    """The hosts with these names, or in groups with these names; by default all that are deployed."""
+    specs = [f"ansible://{name}" for name in names or DEPLOYED]
+    found = {str(host): host for host in testinfra.get_hosts(specs, ansible_inventory=str(INVENTORY))}
+    assert found, f"no host in {specs}"
+    return list(found.values())
 
 
 def running(host: Host) -> dict[str, object]:
