@@ -20,7 +20,10 @@ def told(component: str, folder: Path, sha256: str = "", **given: Any) -> str:
     """What the preflight says of the folder, with the role's own variables; '' for nothing."""
     site = {**given, "matrixrtc_artifact_folder": str(folder), f"{component}_sha256": sha256}
     artifact = Role(component, **site).value(ARTIFACT[component])
-    found = Role(component, **site, common_artifact=artifact).value("common_artifact_found")
+    role = Role(component, **site, common_artifact=artifact, common_artifact_checksums=[])
+    # Lookups are not to be had without a play, so the list is read here.
+    text = (folder / "checksums.txt").read_text() if (folder / "checksums.txt").exists() else ""
+    found = {**role.value("common_artifact_found"), "checksums": text}
     values = {**inputs_of(component, site), "artifact": found}
     problems = check_inputs(component, values, "", VERSIONS[component]).problems
     return "".join(problem.message for problem in problems if problem.variable == "matrixrtc_artifact_folder")
