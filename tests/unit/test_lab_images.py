@@ -53,6 +53,16 @@ def test_images_are_built_on_their_own_distribution() -> None:
     assert "matrix-synapse==1.163.2" in bookworm.dockerfile
 
 
+def test_an_operators_image_is_built_on_the_sites() -> None:
+    plain, own = SETTINGS.operators["package"], SETTINGS.operators["workers"]
+    assert images.host_tag(TRIXIE, plain) == images.site_tag(TRIXIE)
+    recipe = images.host_recipe(TRIXIE, own)
+    assert recipe.tag == "matrixrtc-lab/operator-workers:debian13"
+    assert "FROM matrixrtc-lab/site:debian13\n" in recipe.dockerfile
+    assert recipe.requirements == own.wheels
+    assert recipe.inputs("of one site") != recipe.inputs("of another")
+
+
 def test_every_placeholder_is_filled() -> None:
     for make in (images.site_recipe, images.client_recipe):
         recipe = make(TRIXIE, SETTINGS.versions)

@@ -45,6 +45,35 @@ def test_a_site_is_described_as_an_operator_would() -> None:
     assert hosts["d12"]["well_known_served_by"] == "synapse"
 
 
+def test_a_site_on_several_hosts() -> None:
+    split = definitions.load().labs["split"]
+    children = inventory.build(split, [])["all"]["children"]
+    assert {group: list(children[group]["hosts"]) for group in inventory.GROUPS} == {
+        "matrixrtc_rtc": ["rtc"],
+        "matrixrtc_homeserver": ["homeserver"],
+        "matrixrtc_well_known": [],  # the web server is somebody else's
+    }
+    assert children["matrixrtc_homeserver"]["hosts"]["homeserver"] == {
+        "ansible_host": "matrixrtc-split-homeserver",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "matrixrtc_server_name": "split.test",
+        "matrixrtc_domain": "rtc.split.test",
+    }
+
+
+def test_an_operators_own_variables() -> None:
+    hosts = inventory.build(definitions.load().labs["existing"], [])["all"]["children"]["matrixrtc_rtc"][
+        "hosts"
+    ]
+    assert hosts["existing"]["synapse_config_files"] == ["/srv/synapse/homeserver.yaml"]
+
+
+def test_calls_are_placed_for_the_rtc_host(tmp_path: Path) -> None:
+    alice = User("@alice:split.test", "syt_secret", "DEVICE", "correct horse")
+    inventory.write(tmp_path, definitions.load().labs["split"], [], {"split.test": [alice]})
+    assert [path.parent.name for path in tmp_path.glob("host_vars/*/users.yml")] == ["rtc"]
+
+
 def test_every_report_can_say_where_components_come_from() -> None:
     older = Artifact("livekit", "1.13.4", "a", "/z", "2" * 64, "another")
     variables = inventory.lab_variables([LIVEKIT, older, STAND_IN])

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import apt, certificates, definitions, network, site, state
+from lab import apt, certificates, definitions, mirror, network, site, state
 from lab.artifacts import Artifact
 from lab.errors import LabError
 from lab.operators import HostFile
@@ -118,6 +118,33 @@ def test_addresses_are_fixed_and_every_name_has_one() -> None:
     entries = plan.hosts_entries()
     assert entries["rtc.d12.test"] == entries["matrix.d12.test"] == entries["d12.test"] == "172.30.0.11"
     assert entries["mirror.test"] == entries["mirror.d13.test"] == "172.30.0.2"
+
+
+def test_hosts_of_one_site_have_names_by_their_parts() -> None:
+    split = SETTINGS.labs["split"]
+    plan = network.plan(split, "172.30.0.0/16")
+    assert (plan.names["rtc"], plan.names["homeserver"], plan.names["web"]) == (
+        ["rtc.split.test"],
+        ["matrix.split.test"],
+        ["split.test"],
+    )
+    assert len(set(plan.addresses.values())) == 5
+    assert {url.split("/")[2] for url in split.urls} == {"rtc.split.test", "matrix.split.test", "split.test"}
+
+
+def test_artifacts_as_a_folder_on_the_controller(tmp_path: Path) -> None:
+    first, older = tmp_path / "first", tmp_path / "older"
+    first.write_text("1")
+    older.write_text("2")
+    made = [
+        Artifact("token_service", "0.8.0", "lk-jwt-service_linux_amd64", str(first), "1" * 64, "x"),
+        Artifact("token_service", "0.7.0", "lk-jwt-service_linux_amd64", str(older), "2" * 64, "x"),
+    ]
+    mirror.fill_folder(tmp_path / "folder", made)
+    assert (tmp_path / "folder" / "lk-jwt-service_linux_amd64").read_text() == "1", (
+        "the one that is installed"
+    )
+    assert (tmp_path / "folder" / "checksums.txt").read_text() == f"{'1' * 64}  lk-jwt-service_linux_amd64\n"
 
 
 def test_the_record_of_a_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

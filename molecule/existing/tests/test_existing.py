@@ -7,7 +7,6 @@ import json
 import steps
 
 SITE = "existing"
-testinfra_hosts = [f"ansible://{SITE}"]
 
 
 def test_the_next_run_changes_and_restarts_nothing():
@@ -23,23 +22,23 @@ def test_the_operators_sites_answer_as_before_beside_ours():
     steps.assert_answers_are_as_before(but=("/.well-known/matrix/client", "/_matrix/client/versions"))
 
 
-def test_the_well_known_file_keeps_what_was_there(host):
-    document = json.loads(host.file("/srv/www/matrix/client.json").content_string)
+def test_the_well_known_file_keeps_what_was_there(rtc):
+    document = json.loads(rtc.file("/srv/www/matrix/client.json").content_string)
     foci = document.pop("org.matrix.msc4143.rtc_foci")
     assert foci == [{"type": "livekit", "livekit_service_url": f"https://rtc.{SITE}.test/livekit/jwt"}]
     assert list(document) == ["m.homeserver", "org.matrix.msc3575.proxy", "io.element.e2ee", "zz.last"]
 
 
-def test_synapse_runs_as_before_on_its_one_file(host):
-    file = host.file("/srv/synapse/homeserver.yaml")
+def test_synapse_runs_as_before_on_its_one_file(rtc):
+    file = rtc.file("/srv/synapse/homeserver.yaml")
     assert (file.user, file.group, file.mode) == ("synapse-op", "synapse-op", 0o600)
     assert "(some day)" in file.content_string
     assert "msc3266_enabled" in file.content_string
-    assert "on-failure" in host.check_output("systemctl show synapse --property=Restart")
+    assert "on-failure" in rtc.check_output("systemctl show synapse --property=Restart")
 
 
-def test_the_firewall_is_still_the_operators(host):
-    status = host.check_output("ufw status verbose")
+def test_the_firewall_is_still_the_operators(rtc):
+    status = rtc.check_output("ufw status verbose")
     assert "Status: active" in status
     assert "deny (incoming)" in status
     for port in ("22/tcp", "80,443/tcp", "7881/tcp", "7882:7885/udp"):

@@ -21,12 +21,6 @@ def apex():
     return testinfra.get_host("docker://matrixrtc-split-web")
 
 
-@pytest.fixture(scope="module")
-def rtc():
-    (host,) = steps.hosts("rtc")
-    return host
-
-
 def test_the_document_to_publish_was_written_down_and_not_published(apex):
     served = json.loads(apex.file(DOCUMENT).content_string)
     wanted = json.loads(SNIPPET.read_text(encoding="utf-8"))
