@@ -215,14 +215,20 @@ class _Plan:
             return "an earlier run was cut short while it restarted it"
         if record.hash != self.outcome.hash:
             return "its inputs changed since it was last started"
-        if self.unit.up and record.invocation != self.unit.invocation and self._changed_after_start():
+        if not self.unit.up:
+            return ""
+        if record.invocation != self.unit.invocation and self._changed_after_start(self.inputs):
             return "it was started before its inputs got their present content"
-        return ""
+        edited = [read_input(file.path) for file in self.wanted.rollback_files]
+        return "its files were edited after it was started" if self._changed_after_start(edited) else ""
 
-    def _changed_after_start(self) -> bool:
-        """Some input was touched after the process began: systemd may have started it on other content."""
+    def _changed_after_start(self, files: Sequence[Input]) -> bool:
+        """Some file was touched after the process began: somebody may have started it on other content.
+
+        When a container's process began is not known, and then nothing is made of it.
+        """
         started = self.host.wall() - (self.host.monotonic() - self.unit.started)
-        return any(item.changed_at > started for item in self.inputs)
+        return self.unit.started > 0 and any(file.changed_at > started for file in files)
 
 
 def _deferred(wanted: Wanted, reason: str) -> str:

@@ -352,6 +352,27 @@ def test_callers_backups_are_put_back_when_no_good_set_knows_the_file(
     assert stat.S_IMODE(homeserver.stat().st_mode) == 0o644
 
 
+def test_foreign_files_that_we_mended_after_a_start_by_somebody_else_restart_it(
+    wanted: Wanted, host: FakeSystemd, tmp_path: Path
+) -> None:
+    """The settings are those of the last record again, but the process was started on others."""
+    homeserver, backup = tmp_path / "homeserver.yaml", tmp_path / "backup"
+    homeserver.write_text("ours")
+    host.config = homeserver
+    foreign = replace(wanted, inputs=(), daemon_reload=False, check=None, fingerprint="ours")
+    apply(foreign, host)
+    homeserver.write_text("without ours")
+    host._restart()
+    backup.write_text("without ours")
+    homeserver.write_text("ours")
+    host.wall_offset -= 120  # the inode's change time cannot be set: the start has to be the earlier one
+    mended = replace(foreign, rollback_files=(RollbackFile(str(homeserver), str(backup)),))
+    assert predict(mended, host).action == "restarted"
+    assert apply(mended, host).restarts == 1
+    assert host.running == "ours"
+    assert apply(foreign, host).restarts == 0
+
+
 def test_a_lost_backup_never_empties_a_file(
     wanted: Wanted, host: FakeSystemd, config: Path, tmp_path: Path
 ) -> None:
