@@ -297,6 +297,7 @@ class Situation:
             "server_name": RTC if wanted else "",
             "probes": PROBES,
             "revision_path": REVISION_PATH,
+            "port": PORT,
             "logs": (str(self.folder / "matrixrtc.log"), str(self.folder / "error.log")),
             **changes,
         }
@@ -549,7 +550,6 @@ def services() -> Iterator[None]:
 def main(folder: Path, chosen: Sequence[str]) -> int:
     """Go through the situations; the result is the exit status."""
     site = sys.stdin.read()
-    nginx_site.HTTPS = PORT
     nginx_checks.PROBE_SECONDS = 2.0  # on loopback, with nothing else to do
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)

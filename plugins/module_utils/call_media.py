@@ -24,6 +24,7 @@ from .call_stats import Path, Received, received, selected_path
 if TYPE_CHECKING:
     from livekit import rtc
 
+TCP_ATTEMPTS = 3
 FRAMES_PER_SECOND = 15
 KEY_INDEX = 0  # Element Call's first key
 KEY_LENGTH = 16  # bytes, as Element Call's
@@ -209,16 +210,24 @@ class Participant:
                 provider.set_key(identity, bytes.fromhex(key), KEY_INDEX)
         self.report.connected = self._since_start()
         if self.seat.force_tcp:
-            await asyncio.wait_for(self._change_to_tcp(), timeout)
+            await self._change_to_tcp(timeout)
 
-    async def _change_to_tcp(self) -> None:
-        """Have the SFU start over and offer its TCP address only, as it does for clients whose UDP fails."""
+    async def _change_to_tcp(self, timeout: float) -> None:
+        """Have the SFU start over and offer its TCP address only, as it does for clients whose UDP fails.
+
+        Now and then a participant comes back over UDP all the same, and is asked once more.
+        """
         from livekit import rtc
 
         back = asyncio.Event()
         self._room.on("reconnected", back.set)
-        await self._room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FORCE_TCP)
-        await back.wait()
+        for _attempt in range(TCP_ATTEMPTS):
+            back.clear()
+            await self._room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FORCE_TCP)
+            await asyncio.wait_for(back.wait(), timeout)
+            await self.measure()
+            if all(path.protocol == "tcp" for path in self.report.paths):
+                return
 
     async def publish(self) -> None:
         """Start to send the picture and the tone."""

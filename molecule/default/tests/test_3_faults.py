@@ -54,7 +54,7 @@ class Fault:
 
 FAULTS = {
     "livekit_stopped": Fault(
-        "systemctl stop livekit", "host_services", "livekit not running", "systemctl start livekit"
+        "systemctl stop livekit", "host_services", "LiveKit is not running", "systemctl start livekit"
     ),
     "secret_altered": Fault(ALTER_SECRET, "host_credentials", "is not the same", "run site.yml"),
     "udp_rule_removed": Fault(REMOVE_UDP_RULE, "host_firewall", "rule that opens UDP", "role firewall"),

@@ -10,7 +10,7 @@ import testinfra
 from lab_playbooks import INVENTORY, play
 
 SITE = "split.test"
-SNIPPET = INVENTORY / "matrixrtc-snippets" / SITE / "well-known-client.json.txt"
+SNIPPET = INVENTORY.parent / "matrixrtc-snippets" / SITE / "well-known-client.json.txt"
 DOCUMENT = "/var/www/apex/.well-known/matrix/client"
 FOCUS = {"type": "livekit", "livekit_service_url": f"https://rtc.{SITE}/livekit/jwt"}
 
