@@ -62,8 +62,8 @@ def test_snippets_in_the_real_proxies(host, folder):
     put(host, f"{folder}/snippets", json.dumps(snippets).encode())
     host.check_output(FETCH.format(folder=folder))
     libraries = host.check_output(f"find {folder}/root -name '*.so.*' -printf '%h\\n' | sort -u").split()
-    paths = f"HOME={folder} PATH=$PATH:{folder}/root/usr/bin:{folder}/root/usr/sbin LD_LIBRARY_PATH={':'.join(libraries)}"
-    ran = host.run(f"{paths} python3 {folder}/run {folder}/work < {folder}/snippets")
+    paths = f"PATH=$PATH:{folder}/root/usr/bin:{folder}/root/usr/sbin LD_LIBRARY_PATH={':'.join(libraries)}"
+    ran = host.run(f"HOME={folder} {paths} python3 {folder}/run {folder}/work < {folder}/snippets")
     assert ran.stdout.startswith("{"), ran.stderr
     result = json.loads(ran.stdout)
     assert not any(one["problems"] for one in result.values()), json.dumps(result, indent=1)
