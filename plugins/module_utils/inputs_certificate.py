@@ -10,6 +10,7 @@ import re
 from .certificates import CertificateError, check_readable
 from .inputs_release import check_http_proxy
 from .inputs_report import Inputs
+from .inputs_server import FILE_NAME, NGINX
 from .inputs_site import Settings, absolute_path, busy_ports, check_settings, holders, is_refused
 from .inputs_values import (
     PortRange,
@@ -27,9 +28,7 @@ OWN_FILES = {
     "file": "/acme/live/matrixrtc/fullchain.pem",
     "private_key": "/acme/live/matrixrtc/privkey.pem",
 }
-NGINX = ("nginx.service", "nginx")
 HTTP = PortRange(80, 80)
-FILE_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a name of letters, digits and . _ -")
 EMAIL = matching(r"[A-Za-z0-9.!#$&'*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", "an e-mail address")
 SETTINGS: Settings = {
     "service": (FILE_NAME, "Set it to the name of nginx's unit, such as nginx.", True),
