@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import LabError
-from .operators import PARTS, Operator
+from .operators import NEEDED, Operator
 from .operators import load as load_operators
 from .paths import DEFINITIONS
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+HOST_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 SERVER_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*\.test")
 RESERVED_HOSTS = ("client", "mirror")
 # Folders of the lab's own below .lab/, beside those of the labs.
@@ -38,12 +39,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a site; `access`: whether it is in the inventory, or somebody else's."""
+    """One host of a site; `access`: whether it is in the inventory, or somebody else's.
+
+    variables: further ones of the host in the inventory, which may use `lab_address`, the host's address.
+    """
 
     name: str
     operator: Operator
     image: str
     access: bool = True
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Site:
 
     def names(self, host: Host) -> tuple[str, ...]:
         """Every name that resolves to a host and has a certificate of its own."""
-        return host.operator.host_names(self.server_name)
+        return host.operator.host_names(self.server_name) or (f"{host.name}.{self.server_name}",)
 
     def host_with(self, part: str) -> Host:
         """The host that is `web`, `homeserver` or `rtc`."""
@@ -160,13 +165,15 @@ def _check_unique(lab: str, what: str, values: Sequence[str]) -> None:
 def check_name(name: str) -> None:
     """A lab's name is part of folder, container and network names."""
     if not NAME.fullmatch(name) or name in RESERVED_LABS:
-        raise LabError(f"lab name {name!r}: use lower-case letters, digits and hyphens, a letter first")
+        raise LabError(
+            f"lab name {name!r}: use lower-case letters, digits, hyphens and underscores, a letter first"
+        )
 
 
 def _check_host(host: Host, images: Mapping[str, Image]) -> None:
     if host.image not in images:
         raise LabError(f"host {host.name!r}: no image {host.image!r}; there are {sorted(images)}")
-    if not NAME.fullmatch(host.name) or host.name in RESERVED_HOSTS:
+    if not HOST_NAME.fullmatch(host.name) or host.name in RESERVED_HOSTS:
         raise LabError(f"host {host.name!r}: not a usable name (reserved: {', '.join(RESERVED_HOSTS)})")
 
 
@@ -176,9 +183,9 @@ def _check_site(site: Site) -> None:
     if site.well_known not in ("file", "synapse"):
         raise LabError(f"site {site.server_name}: well_known is {site.well_known!r}; use file or synapse")
     parts = sorted(part for host in site.hosts for part in host.operator.parts)
-    if parts != sorted(PARTS):
+    if any(parts.count(part) != 1 for part in NEEDED):
         raise LabError(
-            f"site {site.server_name}: its hosts are {', '.join(parts)}; each of {', '.join(PARTS)} once"
+            f"site {site.server_name}: its hosts are {', '.join(parts)}; each of {', '.join(NEEDED)} once"
         )
 
 

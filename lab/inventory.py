@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from .artifacts import COMPONENTS, Artifact
 from .definitions import Host, Lab, Site
 from .hosts import container_name
 from .network import CLIENT
-from .paths import write_private, write_public
+from .paths import EXAMPLES, write_private, write_public
 from .site import CA_FILE, certificate_path, key_path
 from .users import User
 
@@ -24,17 +25,17 @@ GROUPS = {"matrixrtc_rtc": "rtc", "matrixrtc_homeserver": "homeserver", "matrixr
 _HEADER = "---\n# Written by `python -m lab up`; the next one overwrites it.\n"
 
 
-def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
-    """The content of hosts.yml. The first artifact of each component is the one hosts install."""
-    children: dict[str, Any] = {}
-    described: set[str] = set()
-    for group, part in GROUPS.items():
-        children[group] = {"hosts": {}}
-        for site, host in lab.places:
-            if host.access and part in host.operator.parts:
-                new = host.name not in described
-                children[group]["hosts"][host.name] = host_variables(lab.name, site, host) if new else {}
-                described.add(host.name)
+def build(lab: Lab, artifacts: Sequence[Artifact], addresses: Mapping[str, str]) -> dict[str, Any]:
+    """The content of hosts.yml. The first artifact of each component is the one hosts install.
+
+    addresses: of every host. A lab with an example inventory of its name has its groups from there.
+    """
+    hosts = {
+        host.name: host_variables(lab.name, site, host, addresses[host.name])
+        for site, host in lab.places
+        if host.access
+    }
+    children: dict[str, Any] = {} if example(lab) else _groups(lab)
     children["lab_client"] = {
         "hosts": {
             CLIENT: {
@@ -43,7 +44,24 @@ def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
             }
         }
     }
-    return {"all": {"vars": lab_variables(artifacts), "children": children}}
+    return {"all": {"vars": lab_variables(artifacts), "hosts": hosts, "children": children}}
+
+
+def _groups(lab: Lab) -> dict[str, Any]:
+    return {
+        group: {
+            "hosts": {
+                host.name: {} for _site, host in lab.places if host.access and part in host.operator.parts
+            }
+        }
+        for group, part in GROUPS.items()
+    }
+
+
+def example(lab: Lab) -> Path | None:
+    """The example inventory that the lab's hosts belong to: the one with the lab's name, if there is one."""
+    folder = EXAMPLES / lab.name
+    return folder if folder.is_dir() else None
 
 
 def lab_variables(artifacts: Sequence[Artifact]) -> dict[str, Any]:
@@ -71,9 +89,10 @@ def sources(artifacts: Sequence[Artifact]) -> dict[str, str]:
     return found
 
 
-def host_variables(lab: str, site: Site, host: Host) -> dict[str, Any]:
-    """Variables of one host."""
+def host_variables(lab: str, site: Site, host: Host, address: str) -> dict[str, Any]:
+    """Variables of one host. They win over those of an example inventory, which stand in its groups."""
     variables: dict[str, Any] = {
+        "lab_address": address,
         "ansible_host": container_name(lab, host.name),
         "ansible_python_interpreter": "/usr/bin/python3",
         "matrixrtc_server_name": site.server_name,
@@ -84,15 +103,25 @@ def host_variables(lab: str, site: Site, host: Host) -> dict[str, Any]:
         variables["matrixrtc_tls_private_key"] = key_path(site.rtc_name)
     if site.well_known == "synapse":
         variables["well_known_served_by"] = "synapse"
-    return {**variables, **host.operator.inventory}
+    return {**variables, **host.operator.inventory, **host.variables}
 
 
-def write(folder: Path, lab: Lab, artifacts: Sequence[Artifact], users: Mapping[str, Sequence[User]]) -> None:
+def write(
+    folder: Path,
+    lab: Lab,
+    artifacts: Sequence[Artifact],
+    users: Mapping[str, Sequence[User]],
+    addresses: Mapping[str, str],
+) -> None:
     """Write hosts.yml, and beside it the users of every site in files that only their owner can read.
 
     users: by server name; the calls of a site are placed for its RTC host.
     """
-    write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts)))
+    if found := example(lab):
+        # Ansible reads the files of a folder by name: what the lab writes is read later, and wins.
+        write_public(folder / "example.yml", (found / "hosts.yml").read_text())
+        shutil.copytree(found / "group_vars", folder / "group_vars", dirs_exist_ok=True)
+    write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts, addresses)))
     for site in lab.sites:
         people = users[site.server_name]
         probe_users = [{"user_id": user.user_id, "access_token": user.access_token} for user in people]

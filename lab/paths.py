@@ -9,6 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 CLONE = PACKAGE.parent
+EXAMPLES = CLONE / "inventory.example"
 STATE = CLONE / ".lab"
 CACHE = STATE / "cache"
 TEMPLATES = PACKAGE / "files"

@@ -7,13 +7,22 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pytest
 import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.vars.manager import VariableManager
 
 from lab import definitions, inventory
 from lab.artifacts import Artifact
 from lab.users import User
 
 LAB = definitions.load().labs["default"]
+ADDRESSES = {
+    host.name: f"10.0.0.{number}"
+    for lab in definitions.load().labs.values()
+    for number, (_site, host) in enumerate(lab.places)
+}
 LIVEKIT = Artifact(
     "livekit", "1.13.5", "livekit_1.13.5_linux_amd64.tar.gz", "/x", "0" * 64, "built from Go module v1.13.5"
 )
@@ -23,7 +32,7 @@ STAND_IN = Artifact(
 
 
 def test_groups_and_hosts() -> None:
-    children = inventory.build(LAB, [LIVEKIT, STAND_IN])["all"]["children"]
+    children = inventory.build(LAB, [LIVEKIT, STAND_IN], ADDRESSES)["all"]["children"]
     for group in ("matrixrtc_rtc", "matrixrtc_homeserver", "matrixrtc_well_known"):
         assert list(children[group]["hosts"]) == ["d13", "d12"]
     assert children["lab_client"]["hosts"]["client"] == {
@@ -33,8 +42,9 @@ def test_groups_and_hosts() -> None:
 
 
 def test_a_site_is_described_as_an_operator_would() -> None:
-    hosts = inventory.build(LAB, [])["all"]["children"]["matrixrtc_rtc"]["hosts"]
+    hosts = inventory.build(LAB, [], ADDRESSES)["all"]["hosts"]
     assert hosts["d13"] == {
+        "lab_address": ADDRESSES["d13"],
         "ansible_host": "matrixrtc-default-d13",
         "ansible_python_interpreter": "/usr/bin/python3",
         "matrixrtc_server_name": "d13.test",
@@ -47,13 +57,15 @@ def test_a_site_is_described_as_an_operator_would() -> None:
 
 def test_a_site_on_several_hosts() -> None:
     split = definitions.load().labs["split"]
-    children = inventory.build(split, [])["all"]["children"]
+    content = inventory.build(split, [], ADDRESSES)["all"]
+    children = content["children"]
     assert {group: list(children[group]["hosts"]) for group in inventory.GROUPS} == {
         "matrixrtc_rtc": ["rtc"],
         "matrixrtc_homeserver": ["homeserver"],
         "matrixrtc_well_known": [],  # the web server is somebody else's
     }
-    assert children["matrixrtc_homeserver"]["hosts"]["homeserver"] == {
+    assert content["hosts"]["homeserver"] == {
+        "lab_address": ADDRESSES["homeserver"],
         "ansible_host": "matrixrtc-split-homeserver",
         "ansible_python_interpreter": "/usr/bin/python3",
         "matrixrtc_server_name": "split.test",
@@ -62,15 +74,30 @@ def test_a_site_on_several_hosts() -> None:
 
 
 def test_an_operators_own_variables() -> None:
-    hosts = inventory.build(definitions.load().labs["existing"], [])["all"]["children"]["matrixrtc_rtc"][
-        "hosts"
-    ]
+    hosts = inventory.build(definitions.load().labs["existing"], [], ADDRESSES)["all"]["hosts"]
     assert hosts["existing"]["synapse_config_files"] == ["/srv/synapse/homeserver.yaml"]
+
+
+def test_an_example_inventory_has_the_groups_and_the_lab_the_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = tmp_path / "examples" / "default"
+    (example / "group_vars" / "all").mkdir(parents=True)
+    (example / "hosts.yml").write_text("all: {children: {matrixrtc_rtc: {hosts: {d13: {}}}}}\n")
+    (example / "group_vars" / "all" / "main.yml").write_text("matrixrtc_server_name: example.org\n")
+    monkeypatch.setattr(inventory, "EXAMPLES", tmp_path / "examples")
+    inventory.write(tmp_path / "inventory", LAB, [], {"d13.test": [], "d12.test": []}, ADDRESSES)
+    loader = DataLoader()
+    manager = InventoryManager(loader=loader, sources=[str(tmp_path / "inventory")])
+    assert [host.name for host in manager.groups["matrixrtc_rtc"].hosts] == ["d13"]
+    assert "matrixrtc_homeserver" not in manager.groups
+    variables = VariableManager(loader=loader, inventory=manager).get_vars(host=manager.get_host("d13"))
+    assert variables["matrixrtc_server_name"] == "d13.test"
 
 
 def test_calls_are_placed_for_the_rtc_host(tmp_path: Path) -> None:
     alice = User("@alice:split.test", "syt_secret", "DEVICE", "correct horse")
-    inventory.write(tmp_path, definitions.load().labs["split"], [], {"split.test": [alice]})
+    inventory.write(tmp_path, definitions.load().labs["split"], [], {"split.test": [alice]}, ADDRESSES)
     assert [path.parent.name for path in tmp_path.glob("host_vars/*/users.yml")] == ["rtc"]
 
 
@@ -96,7 +123,7 @@ def test_versions_are_set_only_when_the_user_chose_them() -> None:
 
 def test_tokens_are_for_their_owner_only_and_passwords_stay_out(tmp_path: Path) -> None:
     alice = User("@alice:d13.test", "syt_secret", "DEVICE", "correct horse")
-    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13.test": [alice], "d12.test": []})
+    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13.test": [alice], "d12.test": []}, ADDRESSES)
     file = tmp_path / "host_vars" / "d13" / "users.yml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert yaml.safe_load(file.read_text()) == {
@@ -104,4 +131,4 @@ def test_tokens_are_for_their_owner_only_and_passwords_stay_out(tmp_path: Path) 
     }
     public = (tmp_path / "hosts.yml").read_text()
     assert "syt_secret" not in public
-    assert yaml.safe_load(public) == inventory.build(LAB, [LIVEKIT, STAND_IN])
+    assert yaml.safe_load(public) == inventory.build(LAB, [LIVEKIT, STAND_IN], ADDRESSES)
