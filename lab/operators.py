@@ -23,7 +23,14 @@ from .paths import OPERATORS
 
 # What a host can be for its site, and the label of the name under which it is reached there; a node has only
 # the name of the host.
-PARTS: dict[str, str | None] = {"web": "", "homeserver": "matrix", "rtc": "rtc", "call": "call", "turn": "turn", "node": None}
+PARTS: dict[str, str | None] = {
+    "web": "",
+    "homeserver": "matrix",
+    "rtc": "rtc",
+    "call": "call",
+    "turn": "turn",
+    "node": None,
+}
 # A site has each of these once; of the others as many as it likes.
 NEEDED = ("web", "homeserver", "rtc")
 SERVER_NAME = "SERVER_NAME"
