@@ -124,8 +124,17 @@ def write(
     write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts, addresses)))
     for site in lab.sites:
         people = users[site.server_name]
-        probe_users = [{"user_id": user.user_id, "access_token": user.access_token} for user in people]
-        text = _HEADER + _yaml({"matrixrtc_probe_users": probe_users})
+        tokens: dict[str, Any] = {
+            "matrixrtc_probe_users": [
+                {"user_id": user.user_id, "access_token": user.access_token}
+                for user in people
+                if not user.admin
+            ]
+        }
+        for user in people:
+            if user.admin:
+                tokens["matrixrtc_admin_token"] = user.access_token
+        text = _HEADER + _yaml(tokens)
         write_private(folder / "host_vars" / site.host_with("rtc").name / "users.yml", text)
 
 

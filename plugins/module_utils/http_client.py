@@ -119,12 +119,14 @@ def port_of(parts: SplitResult) -> int:
 class HttpClient:
     """Makes requests. `ca_file` '' trusts the system's store; `timeout` is in seconds, for each step.
 
-    `addresses` maps host names to the address to use instead of the resolver's, as a hosts file does.
+    `addresses` maps host names to the address to use instead of the resolver's, as a hosts file does. An
+    answer is cut off after `largest_body` bytes.
     """
 
     ca_file: str = ""
     timeout: float = 5.0
     addresses: Mapping[str, str] = field(default_factory=dict)
+    largest_body: int = LARGEST_BODY
 
     def __post_init__(self) -> None:
         self._context = ssl.create_default_context(cafile=self.ca_file or None)
@@ -180,7 +182,7 @@ class HttpClient:
                 plumbing.putheader("Content-Length", str(len(data or b"")))
             plumbing.endheaders(data)
             answer = plumbing.getresponse()
-            body = answer.read(LARGEST_BODY)
+            body = answer.read(self.largest_body)
             return Response(url, answer.status, tuple(answer.getheaders()), body, peer=peer, local=local)
         finally:
             plumbing.close()

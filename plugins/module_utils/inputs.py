@@ -12,6 +12,7 @@ from .inputs_livekit import check_livekit
 from .inputs_report import Inputs
 from .inputs_server import check_firewall, check_nginx, check_synapse, check_well_known
 from .inputs_site import check_site
+from .inputs_stuck_calls import check_stuck_calls
 from .inputs_token_service import check_token_service
 
 CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
@@ -22,6 +23,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "firewall": check_firewall,
     "synapse_config": check_synapse,
     "well_known": check_well_known,
+    "stuck_calls": check_stuck_calls,
 }
 
 

@@ -63,22 +63,30 @@ def rate_limit_pause(response: Response) -> float:
 
 @dataclass
 class MatrixClient:
-    """Requests with one access token. Every method raises MatrixError when the answer is not a 2xx."""
+    """Requests with one access token. Every method raises MatrixError when the answer is not a 2xx.
+
+    longest_pause: seconds to wait for a rate limit.
+    """
 
     base_url: str
     token: str
     http: HttpClient
+    longest_pause: float = LONGEST_PAUSE
 
-    def call(self, what: str, method: str, path: str, body: object = None) -> dict[str, object]:
+    def ask(self, what: str, method: str, path: str, body: object = None) -> Response:
         """One request; a rate limit is waited for once when it asks for a short pause."""
         url = self.base_url.rstrip("/") + path
         response = self.http.request(method, url, body, self.token)
-        if response.status == 429 and rate_limit_pause(response) <= LONGEST_PAUSE:
+        if response.status == 429 and rate_limit_pause(response) <= self.longest_pause:
             time.sleep(rate_limit_pause(response))
             response = self.http.request(method, url, body, self.token)
         if not 200 <= response.status < 300:
             raise MatrixError(what, response)
-        return response.document()
+        return response
+
+    def call(self, what: str, method: str, path: str, body: object = None) -> dict[str, object]:
+        """One request whose answer is an object."""
+        return self.ask(what, method, path, body).document()
 
     def whoami(self) -> Account:
         """Whose token this is. Tokens without a device cannot make calls: their device_id is ''."""

@@ -123,12 +123,15 @@ def test_versions_are_set_only_when_the_user_chose_them() -> None:
 
 def test_tokens_are_for_their_owner_only_and_passwords_stay_out(tmp_path: Path) -> None:
     alice = User("@alice:d13.test", "syt_secret", "DEVICE", "correct horse")
-    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13.test": [alice], "d12.test": []}, ADDRESSES)
+    ops = User("@ops:d13.test", "syt_power", "DEVICE", "correct horse", admin=True)
+    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13.test": [alice, ops], "d12.test": []}, ADDRESSES)
     file = tmp_path / "host_vars" / "d13" / "users.yml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert yaml.safe_load(file.read_text()) == {
-        "matrixrtc_probe_users": [{"user_id": "@alice:d13.test", "access_token": "syt_secret"}]
+        "matrixrtc_probe_users": [{"user_id": "@alice:d13.test", "access_token": "syt_secret"}],
+        "matrixrtc_admin_token": "syt_power",
     }
     public = (tmp_path / "hosts.yml").read_text()
     assert "syt_secret" not in public
+    assert "syt_power" not in public
     assert yaml.safe_load(public) == inventory.build(LAB, [LIVEKIT, STAND_IN], ADDRESSES)

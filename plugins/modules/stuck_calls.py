@@ -1,0 +1,319 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""A thin shell around module_utils/stuck_calls.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stuck_calls
+short_description: List stale call memberships, and end them
+version_added: 0.1.0
+author: ["The matrixrtc.backend authors (@matrixrtc)"]
+description:
+  - Lists who is said to be in a call, in given rooms or in all rooms of a server, with age and with what
+    stands behind it. A client that crashed may leave a membership (the state event
+    C(org.matrix.msc3401.call.member)) that shows a call in which nobody is.
+  - Ends those that nobody stands behind, if O(end) is set. A membership of a device that is connected to the
+    SFU is never touched, and none that its client wrote anew between the look and the write.
+  - Uses the least power that works. A member with enough power writes the empty membership. What only its own
+    user may write is redacted. An administrator of the server who is not in a room comes in only with
+    O(join_as_admin), and leaves again with the power levels as they were.
+  - Reads the rooms again afterwards, for a living client writes its membership again.
+  - Memberships of Matrix 2.0 (sticky events, MSC4354) are no state. They end by themselves within an hour,
+    and there is nothing here to clear.
+attributes:
+  check_mode:
+    description: Lists and changes nothing, as without O(end).
+    support: full
+  diff_mode:
+    description: Shows the memberships before and after.
+    support: full
+options:
+  homeserver_url:
+    description: The homeserver's client API. Empty asks the client well-known of O(server_name).
+    type: str
+    default: ""
+  server_name:
+    description: The part after the colon in the server's Matrix IDs, where there is no O(homeserver_url).
+    type: str
+    default: ""
+  access_token:
+    description:
+      - Of a member of the rooms, or of an administrator of the server. It comes from a login or, on a server
+        with the Matrix Authentication Service, from C(mas-cli manage issue-compatibility-token).
+    type: str
+    required: true
+  admin:
+    description:
+      - Whether the token is an administrator's and rooms are read through Synapse's admin API, which works
+        without being in them.
+    type: bool
+    default: false
+  rooms:
+    description: The ids of the rooms. None means all, those of the server with O(admin), else those of the
+    user.
+    type: list
+    elements: str
+    default: []
+  end:
+    description: Whether to end what is stuck. Otherwise it is only listed.
+    type: bool
+    default: false
+  join_as_admin:
+    description:
+      - Whether an administrator of the server may be made administrator of a room they are not in, join, end
+        the membership, put the power levels back and leave. The room sees it. Needs O(admin).
+    type: bool
+    default: false
+  older_than:
+    description: Seconds that a membership must be old to be ended.
+    type: float
+    default: 600
+  users:
+    description: Whose memberships to end. None means everybody's.
+    type: list
+    elements: str
+    default: []
+  include_unknown:
+    description:
+      - Whether to end also those of which it cannot be told whether a device stands behind them, as when no
+        SFU is asked. A living client writes its membership again, and its user notices nothing or falls out
+        for a moment.
+    type: bool
+    default: false
+  livekit_url:
+    description: LiveKit on the host where the module runs, to ask who is connected. Empty asks nobody.
+    type: str
+    default: ""
+  livekit_key_file:
+    description: The key file of that LiveKit. Needed with O(livekit_url).
+    type: path
+    default: /etc/matrixrtc/livekit/keys.yaml
+  livekit_service_urls:
+    description: The token services that lead to that LiveKit. A device that publishes through them has to be
+    there.
+    type: list
+    elements: str
+    default: []
+  settled:
+    description: Seconds after which a device that is not at the SFU does not count as being on its way.
+    type: float
+    default: 60
+  reread:
+    description: Seconds that a living client is given to write its membership again.
+    type: float
+    default: 10
+  patience:
+    description: Seconds to wait for rate limits in all.
+    type: float
+    default: 300
+  ca_file:
+    description: A file with the certificate authorities to trust. Empty means those of the system.
+    type: str
+    default: ""
+  timeout:
+    description: Seconds to wait for each answer.
+    type: float
+    default: 30
+"""
+
+EXAMPLES = r"""
+- name: List what is stuck in the rooms of a server
+  matrixrtc.backend.stuck_calls:
+    homeserver_url: https://matrix.example.org
+    access_token: "{{ matrixrtc_admin_token }}"
+    admin: true
+  register: calls
+
+- name: End what is stuck in one room, as a member of it
+  matrixrtc.backend.stuck_calls:
+    server_name: example.org
+    access_token: "{{ my_token }}"
+    rooms: ["!meeting:example.org"]
+    end: true
+"""
+
+RETURN = r"""
+memberships:
+  description: Every membership that has not ended, by room, the oldest first.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    room_id: {description: The room., type: str}
+    user_id: {description: Who is said to be in the call., type: str}
+    devices: {description: With which devices., type: list, elements: str}
+    state_key: {description: The key of the state event., type: str}
+    event_id: {description: The state event., type: str}
+    status: {description: "V(active), V(unknown), V(expired) or V(abandoned).", type: str}
+    reason: {description: Why., type: str}
+    age: {description: Seconds since it was written., type: int}
+    outcome:
+      description: V(not_tried), V(would_end), V(ended), V(changed_meanwhile), V(refused) or V(came_back).
+      type: str
+    said: {description: "Why it was refused, with the way out, or left alone.", type: str}
+table:
+  description: The same for people, line by line.
+  returned: always
+  type: list
+  elements: str
+rooms:
+  description: How many rooms were read.
+  returned: always
+  type: int
+seconds:
+  description: How long reading them took.
+  returned: always
+  type: float
+waited:
+  description: Seconds that the homeserver's rate limits asked to wait.
+  returned: always
+  type: float
+problems:
+  description: What could not be put back as it was.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_livekit import key_pairs
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
+from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
+from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import MatrixError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_calls import Task, as_dict, clear, table
+from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_ending import ENDED, REFUSED, WOULD_END
+from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_homeserver import (
+    Homeserver,
+    PatientClient,
+)
+from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_sfu import Sfu, SfuError
+
+LARGEST_STATE = 256 * 1024 * 1024  # bytes of a large room's state
+
+ARGUMENTS = {
+    "homeserver_url": {"type": "str", "default": ""},
+    "server_name": {"type": "str", "default": ""},
+    "access_token": {"type": "str", "required": True, "no_log": True},
+    "admin": {"type": "bool", "default": False},
+    "rooms": {"type": "list", "elements": "str", "default": []},
+    "end": {"type": "bool", "default": False},
+    "join_as_admin": {"type": "bool", "default": False},
+    "older_than": {"type": "float", "default": 600},
+    "users": {"type": "list", "elements": "str", "default": []},
+    "include_unknown": {"type": "bool", "default": False},
+    "livekit_url": {"type": "str", "default": ""},
+    "livekit_key_file": {"type": "path", "default": "/etc/matrixrtc/livekit/keys.yaml", "no_log": False},
+    "livekit_service_urls": {"type": "list", "elements": "str", "default": []},
+    "settled": {"type": "float", "default": 60},
+    "reread": {"type": "float", "default": 10},
+    "patience": {"type": "float", "default": 300},
+    "ca_file": {"type": "str", "default": ""},
+    "timeout": {"type": "float", "default": 30},
+}
+
+
+def sfu_from(module: AnsibleModule) -> Sfu | None:
+    """LiveKit, with the first key of its key file; fails when that cannot be read."""
+    path = module.params["livekit_key_file"]
+    if not module.params["livekit_url"]:
+        return None
+    try:
+        with open(path, encoding="utf-8") as source:
+            pairs = key_pairs(source.read())
+    except OSError as error:
+        module.fail_json(msg=f"livekit_key_file: {path} cannot be read: {error.strerror}.")
+    if not pairs:
+        module.fail_json(msg=f"livekit_key_file: {path} has no line 'key: secret'.")
+    key, secret = next(iter(pairs.items()))
+    module.no_log_values.add(secret)
+    return Sfu(module.params["livekit_url"], key, secret, HttpClient(timeout=module.params["timeout"]))
+
+
+def discovered(module: AnsibleModule, http: HttpClient) -> str:
+    """The client API that the well-known of the server name names; fails when it names none."""
+    name = module.params["server_name"]
+    site = Site(server_name=name, domain="", service_url="", livekit_url="", http=http)
+    found = discover(site).base_url if name else ""
+    if not found:
+        module.fail_json(
+            msg=f"The client well-known of {name or 'no server'} names no homeserver. Set homeserver_url."
+        )
+    return found
+
+
+def main() -> None:
+    """Read the options, look, end, and return what was found."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    options = module.params
+    if options["join_as_admin"] and not options["admin"]:
+        module.fail_json(
+            msg="join_as_admin needs the token of an administrator of the server: set admin to true."
+        )
+    sfu = sfu_from(module)
+    try:
+        http = HttpClient(options["ca_file"], options["timeout"], largest_body=LARGEST_STATE)
+    except OSError as error:
+        module.fail_json(msg=f"ca_file cannot be used: {error}")
+        return
+    base_url = options["homeserver_url"] or discovered(module, http)
+    client = PatientClient(base_url, options["access_token"], http, patience=options["patience"])
+    try:
+        result = clear(
+            Task(
+                server=Homeserver(client, options["admin"]),
+                me=client.whoami(),
+                rooms=tuple(options["rooms"]),
+                end=options["end"] and not module.check_mode,
+                join_as_admin=options["join_as_admin"],
+                older_than=options["older_than"],
+                users=tuple(options["users"]),
+                include_unknown=options["include_unknown"],
+                sfu=sfu,
+                services=frozenset(url.rstrip("/") for url in options["livekit_service_urls"]),
+                settled=options["settled"],
+                reread=options["reread"],
+            )
+        )
+    except (MatrixError, SfuError) as error:
+        module.fail_json(msg=f"{error}. {advice(error, options)}")
+        return
+    found = [as_dict(one) for one in result.outcomes]
+    ending = [one for one in result.outcomes if one.outcome in (ENDED, WOULD_END)]
+    lines = [f"{one.judgement.membership.room_id} {one.judgement.membership.state_key}\n" for one in ending]
+    answer = {
+        "memberships": found,
+        "table": table(result),
+        "rooms": result.rooms,
+        "seconds": round(result.seconds, 3),
+        "problems": result.problems,
+        "waited": round(client.waited, 1),
+    }
+    if result.problems or any(one.outcome == REFUSED for one in result.outcomes):
+        module.fail_json(msg="Not everything could be ended.", **answer)
+    module.exit_json(
+        changed=bool(ending) and options["end"],
+        diff={"before": "".join(lines), "after": "", "before_header": "call memberships"},
+        **answer,
+    )
+
+
+def advice(error: Exception, options: dict[str, object]) -> str:
+    """What to do about an error that stopped everything."""
+    status = getattr(error, "status", None)
+    if isinstance(error, SfuError):
+        return "See that LiveKit runs, or leave livekit_url empty"
+    if status == 401:
+        return "Give a valid access token"
+    if status == 403 and options["admin"]:
+        return "The token has to be that of an administrator of the server"
+    if status == 403:
+        return "The token's user has to be in the room; an administrator of the server sets admin"
+    if status == 404 and options["admin"]:
+        return "Set homeserver_url to where Synapse answers /_synapse/admin, such as http://127.0.0.1:8008"
+    return "See that the homeserver runs and that homeserver_url is its client API"
+
+
+if __name__ == "__main__":
+    main()
