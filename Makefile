@@ -69,6 +69,10 @@ test-all: lint unit molecule-all ## The same with every scenario
 bench: setup ## Measure a fresh lab and write docs/benchmarks.md
 	@python -m tools.bench
 
+.PHONY: figures
+figures: setup ## Write what the scenarios measured to docs/benchmarks.md
+	@python -m tools.bench --figures
+
 .PHONY: docs
 docs: setup ## Generate the variable tables of the role READMEs
 	@tools/role-docs

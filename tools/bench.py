@@ -1,12 +1,15 @@
-"""Measure a fresh lab and write docs/benchmarks.md.
+"""Measure a fresh lab, or collect what the scenarios measured, and write docs/benchmarks.md.
 
-Run by `make bench`. Each row is one command with its wall time in seconds and, for a playbook, the number
+`make bench` measures. Each row is one command with its wall time in seconds and, for a playbook, the number
 of tasks that ran (task headers in the output; tasks that every host skipped are not printed, nor counted).
+`make figures` takes over what molecule/shared/figures.py kept of the scenarios that ran in this clone.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
+import json
 import os
 import platform
 import re
@@ -21,6 +24,8 @@ REPORT = ROOT / "docs" / "benchmarks.md"
 LAB = "bench"
 HOST = "bench=debian13"
 INVENTORY = f".lab/{LAB}/inventory"
+FIGURES = ROOT / "tests" / "output" / "figures"
+SCENARIOS, NOTES = "\n## What the scenarios measured", "\n## Notes"
 
 
 @dataclass(frozen=True)
@@ -76,13 +81,17 @@ def measure() -> list[Row]:
     return rows
 
 
+def today() -> str:
+    """Return the date of today, for the page."""
+    return datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+
+
 def report(rows: list[Row]) -> str:
     """Return the Markdown page for the measured rows."""
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make bench` on {today}: {os.cpu_count()} cores, Linux {platform.release()},"
+        f"Written by `make bench` on {today()}: {os.cpu_count()} cores, Linux {platform.release()},"
         f" Python {platform.python_version()}. One all-in-one lab host (Debian 13).",
         "Times are wall times of the whole command, with Ansible's own start of about a second.",
         "",
@@ -95,13 +104,57 @@ def report(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def notes() -> str:
-    """Return what people wrote, from the heading Notes on; it survives a new measurement."""
+def scenarios() -> str:
+    """Return the section with the figures of every scenario that ran here. Ends the program if none did."""
+    found = sorted(FIGURES.glob("*.json"))
+    if not found:
+        sys.exit(
+            "No scenario has left a figure yet: run `make test-all`, or one with `molecule test -s NAME`."
+        )
+    lines = [
+        SCENARIOS,
+        "",
+        f"Taken over by `make figures` on {today()}, from runs of `molecule test --scenario-name NAME`"
+        " on the machine above.",
+        "",
+        "| scenario | what | figure | budget |",
+        "|---|---|---:|---:|",
+    ]
+    for path in found:
+        for what, value in json.loads(path.read_text(encoding="utf-8")).items():
+            budget = "" if value["budget"] is None else f"{value['budget']:g} {value['unit']}"
+            lines.append(f"| `{path.stem}` | {what} | {value['figure']:g} {value['unit']} | {budget} |")
+    return "\n".join(lines) + "\n"
+
+
+def section(heading: str) -> str:
+    """Return what the page has from a heading on to the next of ours, or nothing."""
     page = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
-    start = page.find("\n## Notes")
-    return page[start:] if start >= 0 else ""
+    start = page.find(heading)
+    if start < 0:
+        return ""
+    end = page.find("\n## ", start + len(heading))
+    return page[start:] if end < 0 else page[start:end]
+
+
+def measured() -> str:
+    """Return the page as it is, up to the first of our headings."""
+    return REPORT.read_text(encoding="utf-8").partition("\n## ")[0]
+
+
+def main() -> None:
+    """Measure, or take the scenarios' figures over; the rest of the page stays."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--figures", action="store_true", help="take over what the scenarios measured")
+    if parser.parse_args().figures:
+        page = measured() + scenarios() + section(NOTES)
+    else:
+        page = report(measure()) + section(SCENARIOS) + section(NOTES)
+    REPORT.write_text(page, encoding="utf-8")
+    print(f"Written to {REPORT.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
-    REPORT.write_text(report(measure()) + notes(), encoding="utf-8")
-    print(f"Written to {REPORT.relative_to(ROOT)}")
+    main()

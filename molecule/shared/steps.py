@@ -58,7 +58,7 @@ def assert_removal_brings_everything_back() -> None:
     again = play("uninstall").ok()
     assert again.changed == 0, again.output
     for host in hosts():
-        _assert_as_before(host)
+        assert_as_before(host)
     assert_answers_are_as_before()
 
 
@@ -66,10 +66,11 @@ def assert_answers_are_as_before(but: tuple[str, ...] = ()) -> None:
     """The operators' URLs answer what they did before anything was deployed; not those that end in `but`."""
     urls = json.loads((INVENTORY.parent / "urls.json").read_text(encoding="utf-8"))
     (client,) = hosts("lab_client")
-    _assert_as_before(client, *(url for url in urls if not url.endswith(but)))
+    assert_as_before(client, *(url for url in urls if not url.endswith(but)))
 
 
-def _assert_as_before(host: Host, *urls: str) -> None:
+def assert_as_before(host: Host, *urls: str) -> None:
+    """Files, rules, users and units of the host, and what `urls` answer there, are as they were."""
     host.run_expect([0], f"cat > /root/manifest.py <<'END'\n{MANIFEST.read_text(encoding='utf-8')}\nEND\n")
     host.check_output(f"python3 /root/manifest.py {AFTER} {' '.join(urls)}")
     before, after = (json.loads(host.file(path).content_string) for path in (BEFORE, AFTER))

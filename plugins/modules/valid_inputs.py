@@ -26,17 +26,15 @@ attributes:
     details: Nothing is ever changed.
 options:
   component:
-    description: Whose inputs they are.
+    description: Whose inputs they are. Needed unless there is O(collected).
     type: str
-    required: true
     choices: [livekit, lk_jwt_service, rtc_certificate, nginx_proxy, firewall, synapse_config, well_known]
   inputs:
     description:
       - The values as the operator gave them, by the name of the role's variable without the role's name.
       - An absent one is not checked. An empty one counts as missing.
-      - Never logged and never returned, since free settings may hold passwords.
+      - Never logged and, but for O(collect), never returned, since free settings may hold passwords.
     type: dict
-    required: true
   secret:
     description: The LiveKit API secret. Empty if the RTC host is to make one. No message shows it.
     type: str
@@ -53,9 +51,43 @@ options:
     type: bool
     default: false
   collect:
-    description: Return the problems instead of failing, so that a play can gather those of all components.
+    description:
+      - Return the inputs as RV(collected) instead of looking at them, without a connection to the host, so
+        that one task can check those of all components.
     type: bool
     default: false
+  collected:
+    description: What earlier tasks returned as RV(collected). All of it is checked, problems are told once.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      component:
+        description: As O(component).
+        type: str
+        required: true
+        choices: [livekit, lk_jwt_service, rtc_certificate, nginx_proxy, firewall, synapse_config, well_known]
+      inputs:
+        description: As O(inputs).
+        type: dict
+        required: true
+      secret:
+        description: As O(secret).
+        type: str
+        default: ""
+      versions:
+        description: As O(versions).
+        type: dict
+        default: {}
+      allow_untested:
+        description: As O(allow_untested).
+        type: bool
+        default: false
+  problems:
+    description: What the play itself found to be wrong, to be told with the rest.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -74,12 +106,24 @@ EXAMPLES = r"""
       bad:
         - version: 1.10.0
           reason: it hands out malformed TURN addresses
+
+- name: Take note of the inputs of the firewall
+  matrixrtc.backend.valid_inputs:
+    component: firewall
+    inputs:
+      backend: nftables
+    collect: true
+  register: firewall_preflight
+
+- name: Refuse wrong inputs of everything together
+  matrixrtc.backend.valid_inputs:
+    collected: "{{ [firewall_preflight] | selectattr('collected', 'defined') | map(attribute='collected') }}"
 """
 
 RETURN = r"""
 problems:
-  description: What is wrong. Without O(collect) the module fails if there is anything, naming all.
-  returned: always
+  description: What is wrong. The module fails if there is anything, naming all.
+  returned: without O(collect)
   type: list
   elements: dict
   contains:
@@ -93,6 +137,10 @@ problems:
       sample: >-
         matrixrtc_server_name: 'https://example.org' has a scheme.
         Set it to the part after the colon in your Matrix IDs, such as example.org.
+collected:
+  description: The inputs for a later task with O(collected). Not shown, at any verbosity.
+  returned: with O(collect)
+  type: dict
 warnings:
   description: What is allowed and probably not meant, such as a certificate that expires soon.
   returned: when there is something to warn of
@@ -103,35 +151,50 @@ warnings:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs import CHECKS, check_inputs
 
+ONE = {
+    "secret": {"type": "str", "default": "", "no_log": True},
+    "versions": {"type": "dict", "default": {}},
+    "allow_untested": {"type": "bool", "default": False},
+}
+COMPONENT = {"type": "str", "choices": list(CHECKS)}
+INPUTS = {"type": "dict", "no_log": True}
+COLLECTED = {"component": {**COMPONENT, "required": True}, "inputs": {**INPUTS, "required": True}, **ONE}
+
 
 def main() -> None:
     """Read the parameters, check, and tell."""
     module = AnsibleModule(
         argument_spec={
-            "component": {"type": "str", "required": True, "choices": list(CHECKS)},
-            "inputs": {"type": "dict", "required": True, "no_log": True},
-            "secret": {"type": "str", "default": "", "no_log": True},
-            "versions": {"type": "dict", "default": {}},
-            "allow_untested": {"type": "bool", "default": False},
+            "component": COMPONENT,
+            "inputs": INPUTS,
+            **ONE,
             "collect": {"type": "bool", "default": False},
+            "collected": {"type": "list", "elements": "dict", "default": [], "options": COLLECTED},
+            "problems": {"type": "list", "elements": "str", "default": []},
         },
+        required_together=[("component", "inputs")],
         supports_check_mode=True,
     )
     params = module.params
-    found = check_inputs(
-        params["component"], params["inputs"], params["secret"], params["versions"], params["allow_untested"]
-    )
+    given = params["collected"] + ([params] if params["component"] else [])
+    found = [
+        check_inputs(one["component"], one["inputs"], one["secret"], one["versions"], one["allow_untested"])
+        for one in given
+    ]
     # Ansible blanks out the values of no_log parameters wherever they occur in a result. Here that would make
     # messages unreadable: they quote inputs on purpose, and a secret such as 'secret' is part of a variable's
     # name. No message quotes the secret or a free setting, so it is enough to keep the parameters out.
     module.no_log_values = set()
-    module.params = {**params, "inputs": sorted(params["inputs"]), "secret": bool(params["secret"])}
-    problems = [problem.as_dict() for problem in found.problems]
-    for warning in found.warnings:
+    module.params = {"component": [one["component"] for one in given]}
+    for warning in dict.fromkeys(warning for one in found for warning in one.warnings):
         module.warn(warning)
-    if problems and not params["collect"]:
-        lines = "\n".join(f"- {problem['message']}" for problem in problems)
-        module.fail_json(msg=f"Nothing was changed. Correct these inputs:\n{lines}", problems=problems)
+    problems = list(
+        {problem.message: problem.as_dict() for one in found for problem in one.problems}.values()
+    )
+    lines = [problem["message"] for problem in problems] + params["problems"]
+    if lines:
+        text = "\n".join(f"- {line}" for line in lines)
+        module.fail_json(msg=f"Nothing was changed. Correct these inputs:\n{text}", problems=problems)
     module.exit_json(changed=False, problems=problems)
 
 

@@ -18,9 +18,10 @@ BAD = {"server_name": "https://example.org", "extra_environment": {"LIVEKIT_REDI
 def run(**arguments: Any) -> tuple[int, dict[str, Any], str]:
     """Run the module on this machine; returns its exit status, result and whole output."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / ".ansible" / "collections")}
+    single = {"component": "lk_jwt_service", **arguments}
     done = subprocess.run(
         [sys.executable, "-m", MODULE],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"component": "lk_jwt_service", **arguments}}),
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments if "collected" in arguments else single}),
         env=environment,
         capture_output=True,
         text=True,
@@ -44,12 +45,15 @@ def test_it_fails_with_all_problems() -> None:
     ]
 
 
-def test_it_collects_problems_on_request() -> None:
-    for text in (True, "yes"):
-        status, result, _output = run(inputs=BAD, collect=text)
-        assert status == 0
-        assert result["changed"] is False
-        assert [problem["variable"] for problem in result["problems"]] == ["matrixrtc_server_name"]
+def test_what_was_collected_is_checked_together_and_told_once() -> None:
+    collected = [{"component": name, "inputs": BAD} for name in ("lk_jwt_service", "firewall")]
+    status, result, _output = run(collected=collected, problems=["the play's own"])
+    assert status != 0
+    assert [problem["variable"] for problem in result["problems"]] == ["matrixrtc_server_name"]
+    assert result["msg"].splitlines()[1:] == [
+        f"- {result['problems'][0]['message']}",
+        "- the play's own",
+    ]
 
 
 def test_good_inputs_change_nothing() -> None:
@@ -68,7 +72,7 @@ def test_warnings_reach_ansible() -> None:
 def test_messages_stay_readable_when_the_secret_is_a_word_of_theirs() -> None:
     """Ansible would turn matrixrtc_livekit_secret into matrixrtc_livekit_********."""
     for secret in ("secret", "livekit", "Set"):
-        _status, result, _output = run(inputs={}, secret=secret, collect=True)
+        _status, result, _output = run(inputs={}, secret=secret)
         (problem,) = result["problems"]
         assert problem["variable"] == "matrixrtc_livekit_secret"
         assert problem["message"].startswith("matrixrtc_livekit_secret ")
@@ -76,11 +80,45 @@ def test_messages_stay_readable_when_the_secret_is_a_word_of_theirs() -> None:
 
 def test_neither_secret_nor_inputs_come_back() -> None:
     secret = "Zq8vT1xWc4Rk9sLm"
-    for collect in (True, False):
-        _status, result, output = run(inputs=BAD, secret=secret, collect=collect)
+    one = {"component": "lk_jwt_service", "inputs": BAD, "secret": secret}
+    for arguments in (one, {"collected": [one]}):
+        _status, result, output = run(**arguments)
         assert secret not in output
         assert PASSWORD not in output
-        assert result["invocation"]["module_args"]["inputs"] == ["extra_environment", "server_name"]
+        assert result["invocation"]["module_args"] == {"component": ["lk_jwt_service"]}
+
+
+def test_a_play_collects_without_showing_and_checks_at_the_end(tmp_path: Path) -> None:
+    secret = "Zq8vT1xWc4Rk9sLm"
+    collect = {"component": "lk_jwt_service", "inputs": BAD, "secret": secret, "collect": "yes"}
+    tasks = [
+        {"matrixrtc.backend.valid_inputs": collect, "register": "noted"},
+        {"matrixrtc.backend.valid_inputs": {"collected": ["{{ noted.collected }}"]}},
+    ]
+    book = tmp_path / "play.yml"
+    book.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_HOME": str(tmp_path),
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".ansible" / "collections"),
+    }
+    command = [
+        Path(sys.executable).parent / "ansible-playbook",
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        "-vvv",
+        "-e",
+        f"ansible_python_interpreter={sys.executable}",
+        book,
+    ]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "matrixrtc_server_name: 'https://example.org' has a scheme." in done.stdout
+    assert "matrixrtc_livekit_secret has 16 characters" in done.stdout
+    assert secret not in done.stdout + done.stderr
 
 
 def test_unknown_components_are_refused() -> None:

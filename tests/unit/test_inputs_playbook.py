@@ -194,7 +194,7 @@ def recap(output: str) -> dict[str, dict[str, int]]:
 def refusals(output: str) -> dict[str, str]:
     """What each host was refused for, as one text."""
     found = re.findall(r"^fatal: \[(\S+)\]: FAILED! => (\{.*\})$", output, re.MULTILINE)
-    return {host: "\n".join(json.loads(result)["msg"]) for host, result in found}
+    return {host: json.loads(result)["msg"] for host, result in found}
 
 
 def _listeners(*arguments: Any, look: Any = sockets.listeners) -> list[sockets.Listener]:
@@ -235,7 +235,7 @@ def test_bad_input_is_refused_by_name(row: dict[str, Any], refused: tuple[dict[s
     hosts, _status, output = refused
     (host,) = (name for name, host in hosts.items() if row in host.rows)
     lines = refusals(output).get(host, "").splitlines()
-    told = [line for line in lines if line.startswith(row["names"]) and row["says"] in line]
+    told = [line for line in lines if line.startswith(f"- {row['names']}") and row["says"] in line]
     assert told, f"{row['names']} / {row['says']}: {lines or output}"
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-from lab_playbooks import ROOT, play
+from lab_playbooks import play
+from steps import assert_as_before
 
 testinfra_hosts = ["ansible://matrixrtc_rtc"]
 
-MANIFEST = Path(ROOT, "molecule", "shared", "manifest.py").read_text(encoding="utf-8")
 CLEAN = "rm -rf /root/.acme.sh /root/way-out /etc/letsencrypt/{accounts,archive,live,renewal} /var/www/acme"
 
 
@@ -28,14 +25,4 @@ def test_nothing_of_ours_is_left(host):
 
 
 def test_the_host_is_as_it_was(host):
-    host.run_expect([0], f"cat > /root/manifest.py <<'END'\n{MANIFEST}\nEND\n")
-    host.check_output("python3 /root/manifest.py /root/manifest-after.json")
-    before, after = (
-        json.loads(host.file(f"/root/manifest-{when}.json").content_string) for when in ("before", "after")
-    )
-    assert {part: after[part] for part in after if part != "files"} == {
-        part: before[part] for part in before if part != "files"
-    }
-    files = before["files"] | after["files"]
-    differing = [path for path in files if before["files"].get(path) != after["files"].get(path)]
-    assert differing == []
+    assert_as_before(host)
