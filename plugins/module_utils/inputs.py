@@ -23,7 +23,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "firewall": check_firewall,
     "synapse_config": check_synapse,
     "well_known": check_well_known,
-    "stuck_calls": check_stuck_calls,
+    "matrixrtc_stuck": check_stuck_calls,
 }
 
 

@@ -53,6 +53,7 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("firewall", "port_range_start"): "livekit_port_range_start",
     ("firewall", "port_range_end"): "livekit_port_range_end",
     ("well_known", "foci"): "matrixrtc_transports",
+    ("matrixrtc_stuck", "admin_token"): "matrixrtc_admin_token",
 }
 
 

@@ -10,35 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from .matrix_client import Account, MatrixError
-from .stuck_ending import (
-    CAME_BACK,
-    CHANGED,
-    ENDED,
-    HELD,
-    REFUSED,
-    WORDS,
-    WOULD_END,
-    Ending,
-    Outcome,
-    Visit,
-    planned,
-)
+from .stuck_ending import ENDED, REFUSED, WORDS, WOULD_END, Ending, Outcome, Visit, planned
 from .stuck_homeserver import Homeserver, Room
 from .stuck_memberships import Entry, StateEvent
 from .stuck_sfu import Sfu
-from .stuck_verdicts import EXPIRED, STATES, SUSPECTED, Knowledge, Verdict, duration, judge, livekit_rooms
+from .stuck_verdicts import EXPIRED, SUSPECTED, Knowledge, Verdict, judge, livekit_rooms
 
 WORKERS = 8  # requests wait for the homeserver nearly all the time
 HOUR = 3600
-WORDING = {
-    WOULD_END: "would be ended",
-    ENDED: "ended",
-    CHANGED: "left alone",
-    REFUSED: "REFUSED",
-    CAME_BACK: "CAME BACK",
-    HELD: "STILL THERE",
-}
-WORSE = (REFUSED, CAME_BACK, HELD)
 
 
 @dataclass(frozen=True)
@@ -64,12 +43,16 @@ class Task:
 
 @dataclass
 class Result:
-    """`rooms`: how many were read, in `seconds`. `problems`: what could not be put back."""
+    """`rooms`: how many were read, in `seconds`. `left`: events that say that their user has left.
+
+    now: the homeserver's time. sticky: by room. problems: what could not be put back.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
     rooms: int = 0
     seconds: float = 0.0
     left: int = 0
+    now: int = 0
     sticky: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -101,8 +84,8 @@ class Survey:
         self.livekit = livekit_rooms([room.room_id for room in rooms])
         users = {entry.user_id for room in rooms for event in room.events for entry in event.entries}
         with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            lists = pool.map(lambda user: self.task.server.devices(user, self.task.me.user_id), users)
-            self.devices = {user: found for user, found in zip(users, lists) if found is not None}
+            lists = pool.map(lambda user: (user, self.task.server.devices(user, self.task.me.user_id)), users)
+            self.devices = {user: found for user, found in lists if found is not None}
 
     def verdict(self, room: Room, event: StateEvent) -> Verdict:
         """What a membership is, by what is known now."""
@@ -150,6 +133,7 @@ def clear(task: Task) -> Result:
     """List, and end what is to be ended. Raises MatrixError and SfuError when something cannot be read."""
     result, survey = Result(), Survey(task)
     survey.begin()
+    result.now = int(time.time() * 1000) + survey.offset
     rooms = rooms_with_calls(task, result)
     survey.learn(rooms)
     ending = Ending(task.server, task.me.user_id, survey.verdict)
@@ -181,9 +165,7 @@ def would(task: Task, room: Room, one: Outcome) -> Outcome:
     return replace(one, outcome=WOULD_END, said=f"by {WORDS.get(way.action, way.action)}")
 
 
-def end_in(
-    task: Task, ending: Ending, room: Room, chosen: list[Outcome], result: Result
-) -> list[Outcome]:
+def end_in(task: Task, ending: Ending, room: Room, chosen: list[Outcome], result: Result) -> list[Outcome]:
     """End memberships of one room, as an administrator who comes in if that is allowed and needed."""
     outcomes = [ending.end(room, one) for one in chosen]
     refused = [index for index, one in enumerate(outcomes) if one.outcome == REFUSED]
@@ -217,31 +199,3 @@ def as_dict(one: Outcome, now: int) -> dict[str, object]:
         "outcome": one.outcome,
         "said": one.said,
     }
-
-
-def table(result: Result, now: int) -> list[str]:
-    """The outcomes for people, a room at a time, and how many there are of each kind."""
-    lines = []
-    for room_id in dict.fromkeys(one.event.room_id for one in result.outcomes):
-        lines.append(room_id)
-        for one in result.outcomes:
-            if one.event.room_id == room_id:
-                lines += _lines(one, now)
-    states = [one.verdict.state for one in result.outcomes]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
-    lines.append(f"{len(states)} memberships in {result.rooms} rooms" + (f": {counts}" if counts else ""))
-    lines += [
-        f"{room_id}: {count} sticky memberships (MSC4354); nothing to clear, they end by themselves within 1 h"
-        for room_id, count in result.sticky.items()
-    ]
-    return [*lines, *(f"PROBLEM: {problem}" for problem in result.problems)]
-
-
-def _lines(one: Outcome, now: int) -> list[str]:
-    shown = as_dict(one, now)
-    devices = ", ".join(entry.device_id for entry in one.event.entries if entry.device_id)
-    who = f"{shown['user_id']} ({devices})" if devices else f"{shown['user_id']}"
-    age = duration(now - one.event.sent)
-    line = f"  {one.verdict.state:<10}{age:>12}  {who}: {one.verdict.reason}"
-    word = WORDING.get(one.outcome)
-    return [line] + ([f"{'':26}{word}" + (f": {one.said}" if one.said else "")] if word else [])

@@ -49,8 +49,8 @@ def way_out(event: StateEvent) -> str:
     """Who could do what this user cannot."""
     owner = event.key.user_id if event.key else event.sender
     return (
-        f"Use the token of {owner}, or of a member with that power (an administrator of the room); an administrator of the"
-        " server whose users include one of those can set join_as_admin"
+        f"Use the token of {owner} or of an administrator of the room. Where that is a user of this server, a"
+        " server administrator can set join_as_admin"
     )
 
 
@@ -97,7 +97,9 @@ class Ending:
         if event is None or not event.entries:
             return one
         if event.event_id == one.event.event_id:
-            return replace(one, outcome=HELD, said="the homeserver took the request, and it is there all the same")
+            return replace(
+                one, outcome=HELD, said="the homeserver took the request, and it is there all the same"
+            )
         return replace(one, outcome=CAME_BACK, said="its client is alive and wrote it again")
 
 

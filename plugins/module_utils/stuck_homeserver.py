@@ -80,7 +80,11 @@ def _joined(events: list[Mapping[str, object]]) -> frozenset[str]:
     found = set()
     for event in events:
         content = event.get("content")
-        if event.get("type") == MEMBER and isinstance(content, Mapping) and content.get("membership") == "join":
+        if (
+            event.get("type") == MEMBER
+            and isinstance(content, Mapping)
+            and content.get("membership") == "join"
+        ):
             found.add(str(event.get("state_key")))
     return frozenset(found)
 
@@ -133,9 +137,7 @@ class Homeserver:
             path = f"{ADMIN}/v1/rooms/{_path(room_id)}/state{query}"
             return _mappings(self.client.call(what, "GET", path).get("state"))
         # the one answer of the API that is no object but a list
-        return _mappings(
-            self.client.ask(what, "GET", f"{CLIENT}/rooms/{_path(room_id)}/state").json()
-        )
+        return _mappings(self.client.ask(what, "GET", f"{CLIENT}/rooms/{_path(room_id)}/state").json())
 
     def _calls(self, room_id: str, events: list[Mapping[str, object]]) -> tuple[StateEvent, ...]:
         found = (from_event(room_id, event) for event in events if event.get("type") in self.kinds)

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Call memberships in a room's state: whose they are, whether they still say "in the call", until when.
 
-Shapes that clients have written: a key for each device with an underscore in front (`_@user:server_DEVICE_m.call`,
-in 2024 without the application), the same without it in rooms where users own such keys (MSC3757, MSC3779), and one
-key for each user (`@user:server`) with a list of memberships. The contents follow matrix-js-sdk
-src/matrixrtc/CallMembership.ts.
+Shapes that clients have written: a key for each device with an underscore in front
+(`_@user:server_DEVICE_m.call`, in 2024 without the application), the same without the underscore in rooms
+where users own such keys (MSC3757, MSC3779), and one key for each user (`@user:server`) with a list.
+The contents follow matrix-js-sdk src/matrixrtc/CallMembership.ts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .call_membership import APPLICATION, EXPIRY, MEMBER_TYPE, is_joined
 LEGACY_CALL_TYPE = "org.matrix.msc3401.call"
 STICKY_TYPES = ("org.matrix.msc4143.rtc.member", "m.rtc.member")
 
-# A local part has no colon and a server name no underscore, so the device begins at the first one after the colon.
+# A local part has no colon, a server name no underscore: the device begins at the first one after the colon.
 KEY = re.compile(
     r"(?P<mark>_?)(?P<user>@[^:]*:(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?)(?:_(?P<rest>.+))?",
     re.DOTALL,
@@ -83,7 +83,10 @@ def _number(value: object) -> int | None:
 
 
 def parse_key(state_key: str, device_id: str = "") -> Key | None:
-    """The user and the device of a state key, None when it is no user's. `device_id`: as the content names it."""
+    """The user and the device of a state key, None when it is no user's.
+
+    device_id: as the content names it.
+    """
     match = KEY.fullmatch(state_key)
     if not match:
         return None
@@ -142,8 +145,8 @@ def from_event(room_id: str, event: Mapping[str, object]) -> StateEvent | None:
     body = content if isinstance(content, Mapping) else {}
     if kind == LEGACY_CALL_TYPE:
         going = bool(body) and not body.get("m.terminated")
-        entries = (Entry(sender, "", sent, sent + EXPIRY),) if going else ()
+        entries: tuple[Entry, ...] = (Entry(sender, "", sent, sent + EXPIRY),) if going else ()
     else:
-        # Clients go by the sender; a key that another one has written for a user is not that user's membership.
+        # Clients go by the sender: a key that another has written for a user is not that user's membership.
         entries = entries_of(sender, sent, body)
     return StateEvent(room_id, kind, state_key, _text(event.get("event_id")), sender, sent, entries)

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who may end a membership in a room, and how: by writing it empty, or by redacting what only its user may write."""
+"""Who may end a membership in a room, and how: by writing it empty, or by redacting it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Powers:
     def for_redacting(self) -> float:
         """The power that redacting others' events takes: to send a redaction, and to have it obeyed."""
         levels = self.levels or {}
-        sending = _level(_mapping(levels.get("events")).get(REDACTION), _level(levels.get("events_default"), 0))
+        sending = _level(
+            _mapping(levels.get("events")).get(REDACTION), _level(levels.get("events_default"), 0)
+        )
         return max(sending, _level(levels.get("redact"), 50))
 
 

@@ -51,7 +51,9 @@ class Sfu:
     secret: str
     http: HttpClient
 
-    def _call(self, method: str, body: Mapping[str, object], grants: Mapping[str, object]) -> dict[str, object]:
+    def _call(
+        self, method: str, body: Mapping[str, object], grants: Mapping[str, object]
+    ) -> dict[str, object]:
         token = signed_token(self.key, self.secret, grants)
         answer = self.http.request("POST", f"{self.url.rstrip('/')}{SERVICE}/{method}", body, token)
         if answer.status == 404 and answer.document().get("code") == "not_found":
@@ -71,4 +73,4 @@ class Sfu:
         rooms = _mappings(self._call("ListRooms", {}, {"roomList": True}).get("rooms"))
         names = [str(room.get("name")) for room in rooms]
         with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            return dict(zip(names, pool.map(self.participants, names)))
+            return dict(pool.map(lambda name: (name, self.participants(name)), names))

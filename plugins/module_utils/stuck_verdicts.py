@@ -24,7 +24,8 @@ class Knowledge:
     """What is known beside the events of a room; None for what nobody could tell.
 
     `connected`: the participants of every LiveKit room. `service_url`: the SFU's, as memberships name it.
-    `devices`: by user, what the homeserver knows. `pending`: state keys whose leave the homeserver holds ready.
+    `devices`: by user. `pending`: state keys whose leave the homeserver holds ready. `rooms`: the Matrix
+    room of each name that a LiveKit room can have.
     """
 
     now: int

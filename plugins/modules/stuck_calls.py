@@ -67,19 +67,18 @@ options:
     type: bool
     default: false
   older_than:
-    description: Seconds that a membership must be old to be ended.
-    type: float
-    default: 600
+    description:
+      - Age that a membership must have to be taken for stuck where nothing else is known, such as V(12h) or
+        V(30min). A client that is alive renews its own every few hours.
+    type: str
+    default: 12h
   users:
     description: Whose memberships to end. None means everybody's.
     type: list
     elements: str
     default: []
-  include_unknown:
-    description:
-      - Whether to end also those of which it cannot be told whether a device stands behind them, as when no
-        SFU is asked. A living client writes its membership again, and its user notices nothing or falls out
-        for a moment.
+  legacy_calls:
+    description: Whether to look for C(org.matrix.msc3401.call) as well, which no client uses any more.
     type: bool
     default: false
   livekit_url:
@@ -90,24 +89,19 @@ options:
     description: The key file of that LiveKit. Needed with O(livekit_url).
     type: path
     default: /etc/matrixrtc/livekit/keys.yaml
-  livekit_service_urls:
-    description: The token services that lead to that LiveKit. A device that publishes through them has to be
-    there.
-    type: list
-    elements: str
-    default: []
-  settled:
-    description: Seconds after which a device that is not at the SFU does not count as being on its way.
-    type: float
-    default: 60
+  livekit_service_url:
+    description:
+      - The token service that leads to that LiveKit. A device that publishes through it has to be there.
+    type: str
+    default: ""
   reread:
     description: Seconds that a living client is given to write its membership again.
     type: float
     default: 10
   patience:
-    description: Seconds to wait for rate limits in all.
-    type: float
-    default: 300
+    description: Time to wait for the homeserver's rate limits in all, such as V(10min).
+    type: str
+    default: 10min
   ca_file:
     description: A file with the certificate authorities to trust. Empty means those of the system.
     type: str
@@ -142,24 +136,29 @@ memberships:
   elements: dict
   contains:
     room_id: {description: The room., type: str}
+    type: {description: The type of the event., type: str}
     user_id: {description: Who is said to be in the call., type: str}
     devices: {description: With which devices., type: list, elements: str}
     state_key: {description: The key of the state event., type: str}
     event_id: {description: The state event., type: str}
-    status: {description: "V(active), V(unknown), V(expired) or V(abandoned).", type: str}
+    state: {description: "V(active), V(expired) or V(suspected).", type: str}
     reason: {description: Why., type: str}
     age: {description: Seconds since it was written., type: int}
     outcome:
-      description: V(not_tried), V(would_end), V(ended), V(changed_meanwhile), V(refused) or V(came_back).
+      description:
+        - V(kept), V(would_end), V(ended), V(changed_meanwhile), V(refused), V(came_back) or V(still_there).
       type: str
-    said: {description: "Why it was refused, with the way out, or left alone.", type: str}
-table:
-  description: The same for people, line by line.
+    said: {description: "How it was ended, or why not, with the way out.", type: str}
+left:
+  description: How many memberships say that their user has left.
   returned: always
-  type: list
-  elements: str
+  type: int
 rooms:
   description: How many rooms were read.
+  returned: always
+  type: int
+rooms_without_us:
+  description: How many rooms were left out because no user of the server is in them any more.
   returned: always
   type: int
 seconds:
@@ -170,6 +169,10 @@ waited:
   description: Seconds that the homeserver's rate limits asked to wait.
   returned: always
   type: float
+sticky:
+  description: By room, the sticky memberships (MSC4354) that a member sees, who has named the room.
+  returned: always
+  type: dict
 problems:
   description: What could not be put back as it was.
   returned: always
@@ -181,16 +184,28 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_livekit import key_pairs
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
+from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_stuck_calls import seconds
+from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_values import InvalidValueError
 from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import MatrixError
-from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_calls import Task, as_dict, clear, table
-from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_ending import ENDED, REFUSED, WOULD_END
+from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_calls import Task, as_dict, clear
+from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_ending import (
+    CAME_BACK,
+    ENDED,
+    HELD,
+    REFUSED,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_homeserver import (
     Homeserver,
     PatientClient,
+    kinds_of,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_sfu import Sfu, SfuError
 
 LARGEST_STATE = 256 * 1024 * 1024  # bytes of a large room's state
+MAS = (
+    "With the Matrix Authentication Service: mas-cli manage issue-compatibility-token NAME"
+    " --yes-i-want-to-grant-synapse-admin-privileges"
+)
 
 ARGUMENTS = {
     "homeserver_url": {"type": "str", "default": ""},
@@ -198,17 +213,16 @@ ARGUMENTS = {
     "access_token": {"type": "str", "required": True, "no_log": True},
     "admin": {"type": "bool", "default": False},
     "rooms": {"type": "list", "elements": "str", "default": []},
+    "users": {"type": "list", "elements": "str", "default": []},
     "end": {"type": "bool", "default": False},
     "join_as_admin": {"type": "bool", "default": False},
-    "older_than": {"type": "float", "default": 600},
-    "users": {"type": "list", "elements": "str", "default": []},
-    "include_unknown": {"type": "bool", "default": False},
+    "older_than": {"type": "str", "default": "12h"},
+    "legacy_calls": {"type": "bool", "default": False},
     "livekit_url": {"type": "str", "default": ""},
     "livekit_key_file": {"type": "path", "default": "/etc/matrixrtc/livekit/keys.yaml", "no_log": False},
-    "livekit_service_urls": {"type": "list", "elements": "str", "default": []},
-    "settled": {"type": "float", "default": 60},
+    "livekit_service_url": {"type": "str", "default": ""},
     "reread": {"type": "float", "default": 10},
-    "patience": {"type": "float", "default": 300},
+    "patience": {"type": "str", "default": "10min"},
     "ca_file": {"type": "str", "default": ""},
     "timeout": {"type": "float", "default": 30},
 }
@@ -243,75 +257,86 @@ def discovered(module: AnsibleModule, http: HttpClient) -> str:
     return found
 
 
-def main() -> None:
-    """Read the options, look, end, and return what was found."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+def task_from(module: AnsibleModule, client: PatientClient) -> Task:
+    """What is asked for. Raises MatrixError when the token is not taken."""
+    options = module.params
+    return Task(
+        server=Homeserver(client, options["admin"], kinds_of(options["legacy_calls"])),
+        me=client.whoami(),
+        rooms=tuple(options["rooms"]),
+        users=tuple(options["users"]),
+        end=options["end"] and not module.check_mode,
+        join_as_admin=options["join_as_admin"],
+        older_than=seconds(options["older_than"]),
+        sfu=sfu_from(module),
+        service_url=options["livekit_service_url"].rstrip("/"),
+        reread=options["reread"],
+    )
+
+
+def client_from(module: AnsibleModule) -> PatientClient:
+    """The homeserver, asked with the token."""
     options = module.params
     if options["join_as_admin"] and not options["admin"]:
         module.fail_json(
             msg="join_as_admin needs the token of an administrator of the server: set admin to true."
         )
-    sfu = sfu_from(module)
     try:
         http = HttpClient(options["ca_file"], options["timeout"], largest_body=LARGEST_STATE)
     except OSError as error:
         module.fail_json(msg=f"ca_file cannot be used: {error}")
-        return
     base_url = options["homeserver_url"] or discovered(module, http)
-    client = PatientClient(base_url, options["access_token"], http, patience=options["patience"])
+    return PatientClient(base_url, options["access_token"], http, patience=seconds(options["patience"]))
+
+
+def main() -> None:
+    """Read the options, look, end, and return what was found."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        result = clear(
-            Task(
-                server=Homeserver(client, options["admin"]),
-                me=client.whoami(),
-                rooms=tuple(options["rooms"]),
-                end=options["end"] and not module.check_mode,
-                join_as_admin=options["join_as_admin"],
-                older_than=options["older_than"],
-                users=tuple(options["users"]),
-                include_unknown=options["include_unknown"],
-                sfu=sfu,
-                services=frozenset(url.rstrip("/") for url in options["livekit_service_urls"]),
-                settled=options["settled"],
-                reread=options["reread"],
-            )
-        )
-    except (MatrixError, SfuError) as error:
-        module.fail_json(msg=f"{error}. {advice(error, options)}")
+        client = client_from(module)
+        task = task_from(module, client)
+        result = clear(task)
+    except InvalidValueError as error:
+        module.fail_json(msg=f"older_than or patience: {error}.")
         return
-    found = [as_dict(one) for one in result.outcomes]
-    ending = [one for one in result.outcomes if one.outcome in (ENDED, WOULD_END)]
-    lines = [f"{one.judgement.membership.room_id} {one.judgement.membership.state_key}\n" for one in ending]
+    except (MatrixError, SfuError) as error:
+        module.fail_json(msg=f"{error}. {advice(error, module.params['admin'])}.")
+        return
+    found = [as_dict(one, result.now) for one in result.outcomes]
     answer = {
         "memberships": found,
-        "table": table(result),
+        "left": result.left,
         "rooms": result.rooms,
+        "rooms_without_us": task.server.without_us,
         "seconds": round(result.seconds, 3),
+        "sticky": result.sticky,
         "problems": result.problems,
         "waited": round(client.waited, 1),
     }
-    if result.problems or any(one.outcome == REFUSED for one in result.outcomes):
-        module.fail_json(msg="Not everything could be ended.", **answer)
-    module.exit_json(
-        changed=bool(ending) and options["end"],
-        diff={"before": "".join(lines), "after": "", "before_header": "call memberships"},
-        **answer,
-    )
+    outcomes = {one.outcome for one in result.outcomes}
+    if task.end and (result.problems or outcomes & {REFUSED, HELD}):
+        module.fail_json(msg="Not everything could be ended: see the reasons.", **answer)
+    module.exit_json(changed=task.end and bool(outcomes & {ENDED, CAME_BACK}), **answer)
 
 
-def advice(error: Exception, options: dict[str, object]) -> str:
+def advice(error: Exception, admin: bool) -> str:
     """What to do about an error that stopped everything."""
     status = getattr(error, "status", None)
     if isinstance(error, SfuError):
-        return "See that LiveKit runs, or leave livekit_url empty"
+        return "See that LiveKit runs: it knows who is in a call. To go by age alone leave livekit_url empty"
     if status == 401:
-        return "Give a valid access token"
-    if status == 403 and options["admin"]:
-        return "The token has to be that of an administrator of the server"
+        return f"Give a valid access token: this one is wrong, or has expired. {MAS if admin else ''}".strip()
+    if status == 403 and admin:
+        return f"The token has to be that of an administrator of the server. {MAS}"
     if status == 403:
-        return "The token's user has to be in the room; an administrator of the server sets admin"
-    if status == 404 and options["admin"]:
-        return "Set homeserver_url to where Synapse answers /_synapse/admin, such as http://127.0.0.1:8008"
+        return "The token's user has to be in the room. An administrator's token sees all rooms (admin)"
+    if status == 404 and admin:
+        return (
+            "Set homeserver_url (matrixrtc_stuck_homeserver_url) to where Synapse answers /_synapse/admin,"
+            " such as http://127.0.0.1:8008 on its host"
+        )
+    if status == 429:
+        return "Run it again later for the rest, or raise patience"
     return "See that the homeserver runs and that homeserver_url is its client API"
 
 

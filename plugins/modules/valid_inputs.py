@@ -28,7 +28,15 @@ options:
   component:
     description: Whose inputs they are. Needed unless there is O(collected).
     type: str
-    choices: [livekit, lk_jwt_service, rtc_certificate, nginx_proxy, firewall, synapse_config, well_known]
+    choices:
+      - livekit
+      - lk_jwt_service
+      - rtc_certificate
+      - nginx_proxy
+      - firewall
+      - synapse_config
+      - well_known
+      - matrixrtc_stuck
   inputs:
     description:
       - The values as the operator gave them, by the name of the role's variable without the role's name.
@@ -66,7 +74,15 @@ options:
         description: As O(component).
         type: str
         required: true
-        choices: [livekit, lk_jwt_service, rtc_certificate, nginx_proxy, firewall, synapse_config, well_known]
+        choices:
+          - livekit
+          - lk_jwt_service
+          - rtc_certificate
+          - nginx_proxy
+          - firewall
+          - synapse_config
+          - well_known
+          - matrixrtc_stuck
       inputs:
         description: As O(inputs).
         type: dict
