@@ -28,7 +28,8 @@ def main() -> None:
         given = json.load(source)
     bridge = Bridge(HttpClient(timeout=20))
     transport = {"type": "livekit", "livekit_service_url": "https://elsewhere.test/jwt"}
-    content = joined(given["user"], given["device"], transport)
+    # other words than before: the same content again is no new event to the homeserver
+    content = {**joined(given["user"], given["device"], transport), "m.call.intent": "audio"}
     where = (given["room"], MEMBER_TYPE, given["key"], given["user"], content)
     bridge.put(*where, int(time.time() * 1000) - given["hours"] * HOUR)
     end = time.monotonic() + given["seconds"]

@@ -59,8 +59,8 @@ def main() -> None:
         (f"_{alice}_{phone_a}_m.call", alice, member(alice, phone_a), 9),
         (f"_{bob}_{phone_b}_m.call", bob, member(bob, phone_b, 100), 20),
         (f"_{bob}_{phone_b}_m.call#other", bob, member(bob, phone_b, 4, ours), 1),
-        (f"_{bob}_NO_SUCH_m.call", bob, member(bob, "NO_SUCH"), 0),
-        (f"_{carol}_PHO_NE", carol, member(carol, "PHO_NE"), 0),
+        (f"_{bob}_NO_SUCH_m.call", bob, member(bob, "NO_SUCH"), 1),
+        (f"_{carol}_PHO_NE", carol, member(carol, "PHO_NE"), 1),
         (f"_{dave}_D_m.call", dave, member(dave, "D"), 0),
         ("_@eve:elsewhere.test_E_m.call", alice, member("@eve:elsewhere.test", "E"), 0),
         (bob, bob, of_user(phone_b), 9),
@@ -74,7 +74,7 @@ def main() -> None:
     bridge.call("POST", f"/rooms/{shapes}/leave", dave, {})
 
     locked = bridge.room(bob, "12", {"power_level_content_override": power_levels(50)}, alice)
-    bridge.put(locked, MEMBER_TYPE, f"_{bob}_GONE_m.call", bob, member(bob, "GONE"))
+    bridge.put(locked, MEMBER_TYPE, f"_{bob}_GONE_m.call", bob, member(bob, "GONE"), NOW - HOUR)
     private = bridge.room(bob, "12", levels, carol)
     bridge.put(private, MEMBER_TYPE, f"_{bob}_GONE_m.call", bob, member(bob, "GONE"))
     bridge.put(private, MEMBER_TYPE, carol, carol, of_user("OLD"))

@@ -24,6 +24,7 @@ KEPT, WOULD_END, ENDED, CHANGED, REFUSED, CAME_BACK, HELD = (
     "still_there",
 )
 WORDS = {"write": "writing it empty", "redact": "redacting it"}
+LATER = "Run it again later for the rest, or set a longer patience"
 COMING_IN = "coming in as an administrator"
 
 
@@ -67,6 +68,8 @@ class Ending:
         way = planned(room, one.event, self.me, False)
         if not way.action:
             return replace(one, outcome=REFUSED, said=way.refusal)
+        if self.server.client.exhausted:
+            return replace(one, outcome=REFUSED, said=f"the homeserver's rate limit is used up. {LATER}")
         try:
             current = self.server.current(one.event)
             if current is None or not current.entries:
@@ -78,7 +81,8 @@ class Ending:
                 return replace(one, verdict=verdict, outcome=CHANGED, said="in a call by now: left alone")
             (self.server.write_left if way.action == WRITE else self.server.redact)(current)
         except MatrixError as error:
-            return replace(one, outcome=REFUSED, said=str(error))
+            later = f". {LATER}" if error.status == 429 else ""
+            return replace(one, outcome=REFUSED, said=f"{error}{later}")
         return replace(one, outcome=ENDED, said=f"by {WORDS[way.action]}")
 
     def check(self, outcomes: list[Outcome]) -> list[Outcome]:

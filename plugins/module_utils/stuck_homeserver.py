@@ -38,6 +38,7 @@ class PatientClient(MatrixClient):
     patience: float = 600.0
     sleep: Callable[[float], None] = time.sleep
     waited: float = 0.0
+    exhausted: bool = False  # a rate limit asked for more than the patience there is
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def ask(self, what: str, method: str, path: str, body: object = None) -> Response:
@@ -48,7 +49,8 @@ class PatientClient(MatrixClient):
             except MatrixError as error:
                 pause = max(0.0, rate_limit_pause(error.response)) + MARGIN
                 with self.lock:
-                    if error.status != 429 or self.waited + pause > self.patience:
+                    self.exhausted |= error.status == 429 and self.waited + pause > self.patience
+                    if error.status != 429 or self.exhausted:
                         raise
                     self.waited += pause
                 self.sleep(pause)

@@ -16,6 +16,7 @@ from .stuck_memberships import LEGACY_CALL_TYPE, Entry, StateEvent
 ACTIVE, EXPIRED, SUSPECTED, LEFT = "active", "expired", "suspected", "left"
 STATES = (ACTIVE, EXPIRED, SUSPECTED, LEFT)
 RECENT = 300_000  # milliseconds in which a membership that was just sent is believed
+UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 GRACE = 300_000  # milliseconds that a client may be late with its renewal
 
 
@@ -47,14 +48,14 @@ class Verdict:
 
 
 def duration(milliseconds: float) -> str:
-    """A time span as people say it, in at most two units."""
+    """A time span as people say it: its largest unit, and the next smaller one if there is some of it."""
     seconds = max(0, int(milliseconds / 1000))
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+    for index, (unit, size) in enumerate(UNITS[:-1]):
+        if seconds >= size:
+            smaller, smaller_size = UNITS[index + 1]
+            rest = seconds % size // smaller_size
+            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds} s"
 
 
 def identities(entry: Entry) -> frozenset[str]:

@@ -21,6 +21,7 @@ PYTHON = "/opt/probe/bin/python"
 LINE = re.compile(r"^  (active|expired|suspected) +\d+ \w+(?: \d+ \w+)?  (@\S+?)(?: \(([^)]*)\))?: (.+)$")
 ALICE, BOB, CAROL, DAVE, OPS = (f"@{name}:{SERVER}" for name in ("alice", "bob", "car_ol", "dave", "ops"))
 END = {"matrixrtc_stuck_end": True}
+YOUNG = {"matrixrtc_stuck_older_than": "30min"}  # a member cannot see the devices of others
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def listed(run, room):
     for line in run.output.splitlines():
         inside = line == room or (inside and line.startswith(" "))
         if inside and (match := LINE.match(line)):
-            found.append((match[2], match[3], match[1], match[4]))
+            found.append((match[2], match[3], match[1], re.sub(r"( h) \d+ min", r"\1", match[4])))
     return sorted(found, key=str)
 
 
@@ -127,6 +128,7 @@ def test_check_mode_shows_what_would_be_ended_and_changes_nothing(client, tokens
     before = state(client, tokens["alice"], rooms["shapes"])
     given = {
         **END,
+        **YOUNG,
         "matrixrtc_stuck_access_token": tokens["alice"],
         "matrixrtc_stuck_rooms": [rooms["shapes"]],
     }
@@ -142,6 +144,7 @@ def test_check_mode_shows_what_would_be_ended_and_changes_nothing(client, tokens
 def test_a_member_without_power_is_refused_with_the_way_out(client, tokens, rooms, clear):
     given = {
         **END,
+        **YOUNG,
         "matrixrtc_stuck_access_token": tokens["alice"],
         "matrixrtc_stuck_rooms": [rooms["locked"]],
     }
@@ -156,14 +159,18 @@ def test_a_member_without_power_is_refused_with_the_way_out(client, tokens, room
 
 def test_a_member_with_power_ends_all_of_them(client, tokens, rooms, clear):
     """Alice made the room. What only Bob may write is redacted."""
-    given = {"matrixrtc_stuck_access_token": tokens["alice"], "matrixrtc_stuck_rooms": [rooms["shapes"]]}
+    given = {
+        "matrixrtc_stuck_access_token": tokens["alice"],
+        "matrixrtc_stuck_rooms": [rooms["shapes"]],
+        **YOUNG,
+    }
     run = clear(**END, **given, matrixrtc_stuck_legacy_calls=True).ok()
     assert run.changed == 1
     assert run.output.count(" ended: by writing it empty\n") == 7, run.output
     assert run.output.count(" ended: by redacting it\n") == 1, run.output
     assert set(state(client, tokens["alice"], rooms["shapes"])) == {(LEVELS, ""), (LEGACY, "old")}
     run = clear(**END, **given, matrixrtc_stuck_legacy_calls=True).ok()
-    assert "a call of the old kind, older than 12 h" in run.output
+    assert "a call of the old kind, older than 30 min" in run.output
     assert state(client, tokens["alice"], rooms["shapes"])[LEGACY, "old"] == {}
     assert clear(**END, **given, matrixrtc_stuck_legacy_calls=True).ok().changed == 0
 
@@ -237,13 +244,13 @@ def test_a_client_that_is_alive_is_said_to_have_come_back(client, homeserver, to
     run = clear(
         **END, matrixrtc_stuck_access_token=tokens["bob"], matrixrtc_stuck_rooms=[rooms["fresh"]]
     ).ok()
-    assert "CAME BACK: its client is alive and wrote it again" in run.output
+    assert "CAME BACK: its client is alive and wrote it again" in run.output, run.output
     assert (MEMBER, key) in state(client, tokens["bob"], rooms["fresh"])
 
 
 def test_rate_limits_are_waited_for(client, homeserver, tokens, clear):
     """Bob has used up what he may send; the homeserver says how long he has to wait."""
-    given = {"user": BOB, "token": tokens["bob"], "memberships": 6}
+    given = {"user": BOB, "token": tokens["bob"], "memberships": 14}
     room = homeserver.check_output(command(homeserver, "flooded_room.py", given)).strip()
     asked = {**END, "matrixrtc_stuck_access_token": tokens["bob"], "matrixrtc_stuck_rooms": [room]}
     impatient = clear(**asked, matrixrtc_stuck_patience="0s")
@@ -253,9 +260,9 @@ def test_rate_limits_are_waited_for(client, homeserver, tokens, clear):
     started = time.monotonic()
     run = clear("-v", **asked).ok()
     waited = max(float(found) for found in re.findall(r"waited: ([\d.]+)", run.output))
-    assert 4 < waited < time.monotonic() - started
+    assert 2 < waited < time.monotonic() - started
     assert set(state(client, tokens["bob"], room)) == {(LEVELS, "")}
-    record("ending 6 memberships of a user who has used up the message limit", time.monotonic() - started)
+    record("ending 14 memberships of a user who has used up the message limit", time.monotonic() - started)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +314,7 @@ def test_listing_a_whole_server_is_quick_and_ends_in_batches(homeserver, tokens,
     record("listing the call memberships of all rooms of a server", count / seconds, "rooms/s")
     assert count / seconds > 20
     run = clear(**END, matrixrtc_stuck_access_token=tokens["bob"]).ok()
-    assert "rooms 11 to 15 of 15" in run.output, run.output
+    assert re.search(r"^rooms 11 to \d+ of \d+$", run.output, re.MULTILINE), run.output
     assert clear().ok().output.count("suspected") == 0
 
 
