@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -37,7 +38,7 @@ class Bridge:
         if answer.status != 200 and answer.document().get("errcode") != "M_USER_IN_USE":
             raise SystemExit(f"registering {name}: {answer.summary()}")
 
-    def room(self, creator: str, version: str, content: dict[str, object], *others: str) -> str:
+    def room(self, creator: str, version: str, content: Mapping[str, object], *others: str) -> str:
         """Make a private room with these users in it."""
         base = {"preset": "private_chat", "room_version": version, "invite": list(others)}
         made = str(self.call("POST", "/createRoom", creator, {**base, **content})["room_id"])

@@ -14,14 +14,16 @@ description:
   - Lists who is said to be in a call, in given rooms or in all rooms of a server, with age and with what
     stands behind it. A client that crashed may leave a membership (the state event
     C(org.matrix.msc3401.call.member)) that shows a call in which nobody is.
-  - Ends those that nobody stands behind, if O(end) is set. A membership of a device that is connected to the
-    SFU is never touched, and none that its client wrote anew between the look and the write.
+  - Ends those that nobody stands behind, if O(end) is set, ten rooms at a time. A membership of a device that
+    is connected to the SFU is never touched, and none that its client wrote anew between the look and the
+    write.
   - Uses the least power that works. A member with enough power writes the empty membership. What only its own
     user may write is redacted. An administrator of the server who is not in a room comes in only with
     O(join_as_admin), and leaves again with the power levels as they were.
-  - Reads the rooms again afterwards, for a living client writes its membership again.
-  - Memberships of Matrix 2.0 (sticky events, MSC4354) are no state. They end by themselves within an hour,
-    and there is nothing here to clear.
+  - Keeps to the homeserver's rate limits, and reads the rooms again afterwards, for a living client writes its
+    membership again.
+  - Shows a table. Memberships of Matrix 2.0 (sticky events, MSC4354) are no state. They end by themselves
+    within an hour, and there is nothing here to clear.
 attributes:
   check_mode:
     description: Lists and changes nothing, as without O(end).
@@ -51,8 +53,8 @@ options:
     type: bool
     default: false
   rooms:
-    description: The ids of the rooms. None means all, those of the server with O(admin), else those of the
-    user.
+    description:
+      - The ids of the rooms. None means all, those of the server with O(admin), else those of the user.
     type: list
     elements: str
     default: []
