@@ -36,7 +36,7 @@ def check_stuck_calls(inputs: Inputs, _secret: str) -> None:
     """Where, with which token, which rooms, and how much may be done."""
     remedy = "Set it to the address of the homeserver's client API, such as https://matrix.example.org."
     inputs.read("homeserver_url", lambda value: url(value, ("https", "http")), remedy, required=False)
-    if not inputs.has("homeserver_url") and not inputs.has("server_name"):
+    if not inputs.has("homeserver_url") and not inputs.has("site"):
         inputs.refuse("homeserver_url", "is not set, nor is matrixrtc_server_name", remedy)
     for key, parse, what in (
         (

@@ -20,8 +20,8 @@ description:
   - Uses the least power that works. A member with enough power writes the empty membership. What only its own
     user may write is redacted. An administrator of the server who is not in a room comes in only with
     O(join_as_admin), and leaves again with the power levels as they were.
-  - Keeps to the homeserver's rate limits, and reads the rooms again afterwards, for a living client writes its
-    membership again.
+  - Keeps to the homeserver's rate limits, and reads the rooms again afterwards, for a living client writes
+    its membership again.
   - Shows a table. Memberships of Matrix 2.0 (sticky events, MSC4354) are no state. They end by themselves
     within an hour, and there is nothing here to clear.
 attributes:

@@ -9,7 +9,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_report im
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_stuck_calls import check_stuck_calls
 
 GOOD: dict[str, Any] = {
-    "server_name": "example.org",
+    "site": "example.org",
     "homeserver_url": "",
     "rooms": [],
     "users": [],
@@ -35,7 +35,7 @@ def problems(**changed: object) -> list[str]:
         {},
         {"rooms": ["!a:example.org", "!kZ0-_x"], "users": ["@a:example.org"]},
         {"admin_token": "", "access_token": "given"},
-        {"server_name": "", "homeserver_url": "http://127.0.0.1:8008"},
+        {"site": "", "homeserver_url": "http://127.0.0.1:8008"},
         {"join_as_admin": True, "end": "yes", "older_than": 60},
     ],
 )
@@ -54,7 +54,7 @@ def test_good_inputs(changed: dict[str, object]) -> None:
         ({"end": "perhaps"}, "matrixrtc_stuck_end"),
         ({"legacy_calls": "x"}, "matrixrtc_stuck_legacy_calls"),
         ({"homeserver_url": "matrix.example.org"}, "matrixrtc_stuck_homeserver_url"),
-        ({"server_name": ""}, "matrixrtc_stuck_homeserver_url is not set, nor is matrixrtc_server_name"),
+        ({"site": ""}, "matrixrtc_stuck_homeserver_url is not set, nor is matrixrtc_server_name"),
         ({"admin_token": ""}, "matrixrtc_admin_token is not set, nor is matrixrtc_stuck_access_token"),
         (
             {"join_as_admin": True, "access_token": "given"},
