@@ -36,7 +36,7 @@ def check_stuck_calls(inputs: Inputs, _secret: str) -> None:
     """Where, with which token, which rooms, and how much may be done."""
     remedy = "Set it to the address of the homeserver's client API, such as https://matrix.example.org."
     inputs.read("homeserver_url", lambda value: url(value, ("https", "http")), remedy, required=False)
-    if not inputs.has("homeserver_url") and not inputs.has("site"):
+    if "site" in inputs.values and not inputs.has("homeserver_url") and not inputs.has("site"):
         inputs.refuse("homeserver_url", "is not set, nor is matrixrtc_server_name", remedy)
     for key, parse, what in (
         (
@@ -55,7 +55,7 @@ def check_stuck_calls(inputs: Inputs, _secret: str) -> None:
 
 def _check_tokens(inputs: Inputs, join_as_admin: bool) -> None:
     admin, member = inputs.has("admin_token"), inputs.has("access_token")
-    if not admin and not member:
+    if "admin_token" in inputs.values and not admin and not member:
         inputs.refuse("admin_token", "is not set, nor is matrixrtc_stuck_access_token", TOKENS)
     if join_as_admin and (member or not admin):
         inputs.refuse(
