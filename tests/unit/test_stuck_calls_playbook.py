@@ -132,7 +132,7 @@ def play(
 
 
 def test_it_lists_and_changes_nothing(homeserver: Homeserver, tmp_path: Path) -> None:
-    done = play(tmp_path, homeserver, "-vv")
+    done = play(tmp_path, homeserver, "-vvv")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{BOB} (GONE): the user is not in the room any more" in done.stdout
     assert "would be ended: by writing it empty" in done.stdout

@@ -196,7 +196,7 @@ def test_the_sfu_is_asked_for_every_room_and_its_silence_is_an_error() -> None:
         }
     )
     assert Sfu("http://127.0.0.1:7880/", "k", "s", http).connected() == {"x": frozenset({"a"})}
-    http.answers[("POST+", f"{service}/ListRooms")] = answer(503)
+    http.answers[("POST+", f"{service}/ListRooms")] = answer(503, {})
     with pytest.raises(SfuError, match="does not answer ListRooms: HTTP 503"):
         Sfu("http://127.0.0.1:7880", "k", "s", http).connected()
 
