@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from .errors import LabError
-from .operators import NEEDED, Operator
+from .operators import PARTS, Operator
 from .operators import load as load_operators
 from .paths import DEFINITIONS
 
@@ -39,16 +39,12 @@ class Image:
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a site; `access`: whether it is in the inventory, or somebody else's.
-
-    variables: further ones of the host in the inventory, which may use `lab_address`, the host's address.
-    """
+    """One host of a site; `access`: whether it is in the inventory, or somebody else's."""
 
     name: str
     operator: Operator
     image: str
     access: bool = True
-    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ class Site:
 
     def names(self, host: Host) -> tuple[str, ...]:
         """Every name that resolves to a host and has a certificate of its own."""
-        return host.operator.host_names(self.server_name) or (f"{host.name}.{self.server_name}",)
+        return host.operator.host_names(self.server_name)
 
     def host_with(self, part: str) -> Host:
         """The host that is `web`, `homeserver` or `rtc`."""
@@ -183,9 +179,9 @@ def _check_site(site: Site) -> None:
     if site.well_known not in ("file", "synapse"):
         raise LabError(f"site {site.server_name}: well_known is {site.well_known!r}; use file or synapse")
     parts = sorted(part for host in site.hosts for part in host.operator.parts)
-    if any(parts.count(part) != 1 for part in NEEDED):
+    if parts != sorted(PARTS):
         raise LabError(
-            f"site {site.server_name}: its hosts are {', '.join(parts)}; each of {', '.join(NEEDED)} once"
+            f"site {site.server_name}: its hosts are {', '.join(parts)}; each of {', '.join(PARTS)} once"
         )
 
 

@@ -25,16 +25,12 @@ GROUPS = {"matrixrtc_rtc": "rtc", "matrixrtc_homeserver": "homeserver", "matrixr
 _HEADER = "---\n# Written by `python -m lab up`; the next one overwrites it.\n"
 
 
-def build(lab: Lab, artifacts: Sequence[Artifact], addresses: Mapping[str, str]) -> dict[str, Any]:
+def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
     """The content of hosts.yml. The first artifact of each component is the one hosts install.
 
-    addresses: of every host. A lab with an example inventory of its name has its groups from there.
+    A lab with an example inventory of its name has its groups from there.
     """
-    hosts = {
-        host.name: host_variables(lab.name, site, host, addresses[host.name])
-        for site, host in lab.places
-        if host.access
-    }
+    hosts = {host.name: host_variables(lab.name, site, host) for site, host in lab.places if host.access}
     children: dict[str, Any] = {} if example(lab) else _groups(lab)
     children["lab_client"] = {
         "hosts": {
@@ -89,10 +85,9 @@ def sources(artifacts: Sequence[Artifact]) -> dict[str, str]:
     return found
 
 
-def host_variables(lab: str, site: Site, host: Host, address: str) -> dict[str, Any]:
+def host_variables(lab: str, site: Site, host: Host) -> dict[str, Any]:
     """Variables of one host. They win over those of an example inventory, which stand in its groups."""
     variables: dict[str, Any] = {
-        "lab_address": address,
         "ansible_host": container_name(lab, host.name),
         "ansible_python_interpreter": "/usr/bin/python3",
         "matrixrtc_server_name": site.server_name,
@@ -103,7 +98,7 @@ def host_variables(lab: str, site: Site, host: Host, address: str) -> dict[str, 
         variables["matrixrtc_tls_private_key"] = key_path(site.rtc_name)
     if site.well_known == "synapse":
         variables["well_known_served_by"] = "synapse"
-    return {**variables, **host.operator.inventory, **host.variables}
+    return {**variables, **host.operator.inventory}
 
 
 def write(
@@ -111,7 +106,6 @@ def write(
     lab: Lab,
     artifacts: Sequence[Artifact],
     users: Mapping[str, Sequence[User]],
-    addresses: Mapping[str, str],
 ) -> None:
     """Write hosts.yml, and beside it the users of every site in files that only their owner can read.
 
@@ -121,7 +115,7 @@ def write(
         # Ansible reads the files of a folder by name: what the lab writes is read later, and wins.
         write_public(folder / "example.yml", (found / "hosts.yml").read_text())
         shutil.copytree(found / "group_vars", folder / "group_vars", dirs_exist_ok=True)
-    write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts, addresses)))
+    write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts)))
     for site in lab.sites:
         people = users[site.server_name]
         tokens: dict[str, Any] = {

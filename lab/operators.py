@@ -21,18 +21,8 @@ import yaml
 from .errors import LabError
 from .paths import OPERATORS
 
-# What a host can be for its site, and the label of the name under which it is reached there; a node has only
-# the name of the host.
-PARTS: dict[str, str | None] = {
-    "web": "",
-    "homeserver": "matrix",
-    "rtc": "rtc",
-    "call": "call",
-    "turn": "turn",
-    "node": None,
-}
-# A site has each of these once; of the others as many as it likes.
-NEEDED = ("web", "homeserver", "rtc")
+# What a host can be for its site, and the label of the name under which it is reached there.
+PARTS = {"web": "", "homeserver": "matrix", "rtc": "rtc"}
 SERVER_NAME = "SERVER_NAME"
 _KNOWN = {"like", "parts", "units", "wheels", "names", "homeserver", "permissions", "urls", "inventory"}
 _TEMPLATE = ".j2"
@@ -75,8 +65,7 @@ class Operator:
 
     def host_names(self, server_name: str) -> tuple[str, ...]:
         """The names of a host of this operator's: by its parts, then further ones."""
-        labels = [label for part, label in PARTS.items() if part in self.parts and label is not None]
-        labels += self.names
+        labels = [label for part, label in PARTS.items() if part in self.parts] + list(self.names)
         return tuple(f"{label}.{server_name}" if label else server_name for label in labels)
 
     def host_urls(self, server_name: str) -> tuple[str, ...]:

@@ -45,15 +45,15 @@ def tokens():
 
 def command(host, script, given, python="python3"):
     """Put a script of molecule/shared on a host; the command that runs it."""
-    put(host, f"/root/{script}", program(script, "bridge.py"))
-    put(host, f"/root/{script}.json", json.dumps(given).encode())
-    return f"{python} /root/{script} /root/{script}.json"
+    put(host, f"/run/{script}", program(script, "bridge.py"))
+    put(host, f"/run/{script}.json", json.dumps(given).encode())
+    return f"{python} /run/{script} /run/{script}.json"
 
 
 def ask(client, token, path):
     """The client API's answer to a user."""
-    put(client, "/root/curl", f'header = "Authorization: Bearer {token}"\n'.encode())
-    return json.loads(client.check_output(f"curl -sSK /root/curl '{BASE}/_matrix/client/v3/{path}'"))
+    put(client, "/run/curl", f'header = "Authorization: Bearer {token}"\n'.encode())
+    return json.loads(client.check_output(f"curl -sSK /run/curl '{BASE}/_matrix/client/v3/{path}'"))
 
 
 def state(client, token, room):
@@ -204,7 +204,7 @@ def test_a_call_that_goes_on_is_not_touched_though_all_but_the_sfu_says_it_is_ov
     given = {**tokens, "server_name": SERVER, "domain": f"rtc.{SERVER}", "ca": CA, "seconds": 40}
     call = command(client, "long_call.py", given, PYTHON)
     client.check_output(
-        f"rm -f /root/call.json; nohup {call} > /root/call.json 2> /root/call.log < /dev/null & sleep 8"
+        f"rm -f /run/call.json; nohup {call} > /run/call.json 2> /run/call.log < /dev/null & sleep 8"
     )
     run = clear().ok()
     ((room, block),) = [
@@ -224,8 +224,8 @@ def test_a_call_that_goes_on_is_not_touched_though_all_but_the_sfu_says_it_is_ov
     assert run.changed == 0
     memberships = [key for key in state(client, tokens["alice"], room) if key[0] == MEMBER]
     assert len(memberships) == 2
-    client.run_expect([0], "for i in $(seq 80); do [ -s /root/call.json ] && exit 0; sleep 1; done; exit 1")
-    done = json.loads(client.file("/root/call.json").content_string)
+    client.run_expect([0], "for i in $(seq 80); do [ -s /run/call.json ] && exit 0; sleep 1; done; exit 1")
+    done = json.loads(client.file("/run/call.json").content_string)
     assert [check for check in done["checks"] if check["status"] == "fail"] == []
     assert done["figures"]["frames"] > 2 * 10 * 35, "the picture went on for all of the time"
 
@@ -241,7 +241,7 @@ def test_a_client_that_is_alive_is_said_to_have_come_back(client, homeserver, to
         "seconds": 60,
     }
     living = command(homeserver, "aged_membership.py", given)
-    homeserver.check_output(f"nohup {living} > /root/living.log 2>&1 < /dev/null & sleep 3")
+    homeserver.check_output(f"nohup {living} > /run/living.log 2>&1 < /dev/null & sleep 3")
     run = clear(
         **END, matrixrtc_stuck_access_token=tokens["bob"], matrixrtc_stuck_rooms=[rooms["fresh"]]
     ).ok()
