@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""The five routes as one ASGI application: methods, status codes and CORS headers as measured."""
+"""The routes as one ASGI application: methods, status codes and CORS headers as measured."""
 
 from __future__ import annotations
 
@@ -16,30 +16,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from . import bodies, openid, tokens
+from .answers import CORS, RefusedError, body_of, parsed
+from .appservice import ApplicationService
 from .bodies import TokenRequest
 from .config import Config
 from .csapi import ClientApi, NoClientApiError
 from .delegation import PARTICIPANT_EVENTS, Delegation
 from .rooms import RoomService, RoomServiceError
 
-BODY_LIMIT = 1 << 20
 WEBHOOK_BODY_LIMIT = 8 << 20
-CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "POST",
-    "Access-Control-Allow-Headers": "Accept, Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token",
-}
 CLOSE_EXTENSION = "matrixrtc.close"
 """The key in scope["extensions"] of a function that closes the connection unanswered (see __main__.py)."""
 _log = logging.getLogger("token_service.app")
-
-
-class RefusedError(Exception):
-    """An answer other than 200: status, Matrix error code, sentence."""
-
-    def __init__(self, status: int, errcode: str, error: str) -> None:
-        super().__init__(error)
-        self.status, self.errcode, self.error = status, errcode, error
 
 
 class Service:
@@ -58,6 +46,9 @@ class Service:
             "/delegate_delayed_leave": self._posted(bodies.delegate_delayed_leave, self._delegate),
             "/sfu_webhook": self._webhook,
         }
+        if config.is_application_service:
+            behind = ApplicationService(config, client, self._rooms, self._client_api, self.delegation)
+            self._routes |= behind.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -87,12 +78,12 @@ class Service:
                 status = 200 if request.method == "OPTIONS" else 405
                 return Response(status_code=status, headers=CORS, media_type="application/json")
             try:
-                asked = await _parsed(request, parse)
+                asked = await parsed(request, parse)
                 user_id = await self._verified_user(asked)
-                return _json(200, await act(asked, user_id))
+                return _json(await act(asked, user_id))
             except RefusedError as refused:
                 _log.info("%s %d %s", request.url.path, refused.status, refused.errcode)
-                return _json(refused.status, {"errcode": refused.errcode, "error": refused.error})
+                return refused.response(CORS)
 
         return handler
 
@@ -150,7 +141,7 @@ class Service:
 
     async def _webhook(self, request: Request) -> Response:
         """Always 200, also for a bad signature: a wrong webhook key is silent but for our log."""
-        body = await _body(request, WEBHOOK_BODY_LIMIT)
+        body = await body_of(request, WEBHOOK_BODY_LIMIT)
         if body is None:
             return Response(status_code=413)
         try:
@@ -177,27 +168,6 @@ class Service:
             )
 
 
-async def _parsed(request: Request, parse: Callable[[bytes], TokenRequest]) -> TokenRequest:
-    body = await _body(request, BODY_LIMIT)
-    if body is None:
-        raise RefusedError(413, "M_TOO_LARGE", f"The body is larger than {BODY_LIMIT} bytes.")
-    try:
-        return parse(body)
-    except bodies.NotJsonError as error:
-        raise RefusedError(400, "M_NOT_JSON", str(error)) from error
-    except bodies.BadJsonError as error:
-        raise RefusedError(400, "M_BAD_JSON", str(error)) from error
-
-
-async def _body(request: Request, limit: int) -> bytes | None:
-    """The whole body, or None if it is larger; the rest is read so that the client gets to the answer."""
-    body = bytearray()
-    async for chunk in request.stream():
-        if len(body) <= limit:
-            body += chunk
-    return bytes(body) if len(body) <= limit else None
-
-
 async def _close(request: Request) -> None:
     """Close the connection without an answer, as the panicking handler of the real service does."""
     request.scope["extensions"][CLOSE_EXTENSION]()
@@ -217,5 +187,5 @@ def _redirect(request: Request, path: str) -> Response:
     return Response(status_code=307, headers={"Location": f"{path}{query}"})
 
 
-def _json(status: int, content: dict[str, str]) -> Response:
-    return Response(json.dumps(content), status, headers=CORS, media_type="application/json")
+def _json(content: dict[str, str]) -> Response:
+    return Response(json.dumps(content), 200, headers=CORS, media_type="application/json")

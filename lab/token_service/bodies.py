@@ -43,10 +43,14 @@ class BadJsonError(Exception):
 
 @dataclass(frozen=True)
 class Delay:
-    """A delayed leave handed over to us; the delay in seconds."""
+    """A delayed leave handed over to us; the delay in seconds.
+
+    `owner`: the user on whose behalf the homeserver is asked, empty when it is asked without credentials.
+    """
 
     id: str
     seconds: float
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,69 +74,75 @@ class TokenRequest:
 
 def sfu_get(body: bytes) -> TokenRequest:
     """Read the body of the legacy endpoint; `device_id` may be missing."""
-    document = _document(body, _LEGACY)
-    openid = _openid(document)
+    fields = document(body, _LEGACY)
+    openid = _openid(fields)
     return TokenRequest(
-        room=tokens.room_name(_mandatory(document, "room"), tokens.LEGACY_SLOT),
-        server_name=_mandatory(openid, "matrix_server_name"),
-        openid_token=_mandatory(openid, "access_token"),
-        device_id=document.get("device_id", ""),
-        delay=_delay(document),
+        room=tokens.room_name(mandatory(fields, "room"), tokens.LEGACY_SLOT),
+        server_name=mandatory(openid, "matrix_server_name"),
+        openid_token=mandatory(openid, "access_token"),
+        device_id=fields.get("device_id", ""),
+        delay=_delay(fields),
     )
 
 
 def get_token(body: bytes) -> TokenRequest:
     """Read the body of the Matrix 2.0 endpoint."""
-    return _slot_request(_document(body, _SLOT))
+    return _slot_request(document(body, _SLOT))
 
 
 def delegate_delayed_leave(body: bytes) -> TokenRequest:
     """As `get_token`, with mandatory delay fields."""
-    document = _document(body, _SLOT)
-    request = _slot_request(document)
+    request = _slot_request(document(body, _SLOT))
     if request.delay is None:
         raise BadJsonError("missing delay_id and delay_timeout")
     return request
 
 
-def _slot_request(document: dict[str, Any]) -> TokenRequest:
-    openid, member = _openid(document), document.get("member", {})
+def _slot_request(fields: dict[str, Any]) -> TokenRequest:
+    openid, member = _openid(fields), fields.get("member", {})
     return TokenRequest(
-        room=tokens.room_name(_mandatory(document, "room_id"), _mandatory(document, "slot_id")),
-        server_name=_mandatory(openid, "matrix_server_name"),
-        openid_token=_mandatory(openid, "access_token"),
-        device_id=_mandatory(member, "claimed_device_id"),
-        delay=_delay(document),
-        claimed_user_id=_mandatory(member, "claimed_user_id"),
-        member_id=_mandatory(member, "id"),
+        room=tokens.room_name(mandatory(fields, "room_id"), mandatory(fields, "slot_id")),
+        server_name=mandatory(openid, "matrix_server_name"),
+        openid_token=mandatory(openid, "access_token"),
+        device_id=mandatory(member, "claimed_device_id"),
+        delay=_delay(fields),
+        claimed_user_id=mandatory(member, "claimed_user_id"),
+        member_id=mandatory(member, "id"),
     )
 
 
-def _openid(document: dict[str, Any]) -> dict[str, Any]:
-    openid: dict[str, Any] = document.get("openid_token", {})
+def _openid(fields: dict[str, Any]) -> dict[str, Any]:
+    openid: dict[str, Any] = fields.get("openid_token", {})
     return openid
 
 
-def _mandatory(document: dict[str, Any], key: str) -> str:
-    value: str = document.get(key, "")
+def mandatory(fields: dict[str, Any], key: str) -> str:
+    """A field that must be there. Raises BadJsonError."""
+    value: str = fields.get(key, "")
     if not value:
         raise BadJsonError(f"missing {key}")
     return value
 
 
-def _delay(document: dict[str, Any]) -> Delay | None:
+def _delay(fields: dict[str, Any]) -> Delay | None:
     """Both fields or none; the timeout is in milliseconds and must be positive."""
-    delay_id, timeout = document.get("delay_id", ""), document.get("delay_timeout", 0)
+    delay_id, timeout = fields.get("delay_id", ""), fields.get("delay_timeout", 0)
     if not delay_id and not timeout:
         return None
     if not delay_id or timeout <= 0:
         raise BadJsonError("delay_id and delay_timeout (more than 0 ms) belong together")
+    return Delay(one_segment(delay_id), timeout / 1000)
+
+
+def one_segment(delay_id: str) -> str:
+    """A delay id that stays in its path; the real service lets it climb. Raises BadJsonError."""
     if "/" in delay_id or delay_id in (".", ".."):
-        raise BadJsonError("delay_id is not one segment of a path")  # the real service lets it climb
-    return Delay(delay_id, timeout / 1000)
+        raise BadJsonError("delay_id is not one segment of a path")
+    return delay_id
 
 
-def _document(body: bytes, shape: dict[str, Any]) -> dict[str, Any]:
+def document(body: bytes, shape: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a body: known keys with values of the right types. Raises NotJsonError."""
     try:
         text = body.decode()
         parsed = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)

@@ -27,6 +27,7 @@ APPLICATION_SERVICE = (
     "LIVEKIT_AS_REGISTRATION_FILE",
     "LIVEKIT_HS_SERVER_NAME",
 )
+REGISTRATION = "LIVEKIT_AS_REGISTRATION_FILE"
 REDIS = ("LIVEKIT_REDIS_URL", "LIVEKIT_REDIS_PASSWORD")
 KNOWN = frozenset(
     {
@@ -84,8 +85,21 @@ class Config:
     cs_api_overrides: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     ca_file: str = SYSTEM_CA_FILE
     warnings: tuple[str, ...] = ()
+    as_token: str = field(default="", repr=False)
+    hs_token: str = field(default="", repr=False)
+    hs_server_name: str = ""
     openid_budget: float = 30.0
     homeserver_timeout: float = 30.0
+
+    @property
+    def is_application_service(self) -> bool:
+        """Whether a homeserver asks as well; parse() sees to it that it is all three values or none."""
+        return bool(self.as_token)
+
+    @property
+    def as_authorization(self) -> dict[str, str]:
+        """The header with which this service asks its own homeserver."""
+        return {"Authorization": f"Bearer {self.as_token}"}
 
     def has_full_access(self, server_name: str) -> bool:
         """Compare exactly, case and port included; `*` is a wildcard only as the sole entry."""
@@ -122,6 +136,7 @@ def parse(environ: Mapping[str, str]) -> Config:
     reader = _Reader(environ)
     _refuse_names(reader)
     _refuse_unsupported(reader)
+    as_token, hs_token, hs_server_name = _application_service(reader)
     key, secret = _credentials(reader)
     bind_variable, bind = _bind(reader)
     config = Config(
@@ -137,6 +152,9 @@ def parse(environ: Mapping[str, str]) -> Config:
         log_level=_log_level(reader),
         cs_api_overrides=_overrides(reader),
         ca_file=_ca_file(reader),
+        as_token=as_token,
+        hs_token=hs_token,
+        hs_server_name=hs_server_name,
         warnings=tuple(reader.warnings),
     )
     if reader.problems:
@@ -153,22 +171,44 @@ def _refuse_names(reader: _Reader) -> None:
 
 
 def _refuse_unsupported(reader: _Reader) -> None:
-    """Half an application-service configuration is fatal from 0.7 on; a whole one and Redis are not ours."""
+    """Redis is not ours."""
+    for name in REDIS:
+        if reader.get(name):
+            reader.refuse(name, "asks for Redis: not supported by the stand-in")
+
+
+def _application_service(reader: _Reader) -> tuple[str, str, str]:
+    """Both tokens and the homeserver's name; half of it is fatal from 0.7 on. The file wins, as upstream."""
     given = [name for name in APPLICATION_SERVICE if reader.get(name)]
-    tokens = reader.get("LIVEKIT_AS_REGISTRATION_FILE") or (
-        reader.get("LIVEKIT_AS_TOKEN") and reader.get("LIVEKIT_HS_TOKEN")
-    )
-    if given and not (tokens and reader.get("LIVEKIT_HS_SERVER_NAME")):
+    known_problems = len(reader.problems)
+    if reader.get(REGISTRATION):
+        as_token, hs_token = _registration(reader)
+    else:
+        as_token, hs_token = (reader.get(name).strip() for name in APPLICATION_SERVICE[:2])
+    server_name = reader.get("LIVEKIT_HS_SERVER_NAME")
+    if len(reader.problems) > known_problems or (as_token and hs_token and server_name):
+        return as_token, hs_token, server_name
+    if given:
         reader.refuse(
             ", ".join(given),
             "is half an application-service configuration: both tokens (or LIVEKIT_AS_REGISTRATION_FILE) "
             "and LIVEKIT_HS_SERVER_NAME must be set, or none of them",
         )
-    elif given:
-        reader.refuse(", ".join(given), "asks for application-service mode: not supported by the stand-in")
-    for name in REDIS:
-        if reader.get(name):
-            reader.refuse(name, "asks for Redis: not supported by the stand-in")
+    return "", "", ""
+
+
+def _registration(reader: _Reader) -> tuple[str, str]:
+    """The tokens of a registration: one line each at the left margin, which is less than YAML allows."""
+    text = reader.file(REGISTRATION)
+    if not text:
+        return "", ""
+    found = []
+    for name in ("as_token", "hs_token"):
+        lines = re.findall(rf"""^{name}:[ \t]+(["']?)([A-Za-z0-9._~+/=-]+)\1[ \t]*$""", text, re.MULTILINE)
+        if len(lines) != 1:
+            reader.refuse(REGISTRATION, f"names a file without one line '{name}: TOKEN'")
+        found.append(lines[0][1] if lines else "")
+    return found[0], found[1]
 
 
 def _credentials(reader: _Reader) -> tuple[str, str]:

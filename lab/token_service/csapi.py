@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -61,11 +61,19 @@ class ClientApi:
             raise NoClientApiError(f"{url}: m.homeserver.base_url is not a URL")
         return str(base_url).rstrip("/")
 
-    async def act(self, base_url: str, delay_id: str, action: Action) -> bool:
-        """POST without credentials. True: done. False: 404, final. Raises RetryError for everything else."""
+    async def act(self, base_url: str, delay_id: str, action: Action, owner: str = "") -> bool:
+        """POST without credentials, or as an application service on behalf of `owner`.
+
+        True: done. False: 404, final. Raises RetryError for everything else.
+        """
         url = f"{base_url}{DELAYED_EVENTS_PATH}/{quote(delay_id, safe='')}/{action}"
+        assertion: dict[str, Any] = {}
+        if owner:
+            assertion = {"params": {"user_id": owner}, "headers": self._config.as_authorization}
         try:
-            answer = await self._client.post(url, json={}, timeout=self._config.homeserver_timeout)
+            answer = await self._client.post(
+                url, json={}, timeout=self._config.homeserver_timeout, **assertion
+            )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RetryError(f"{type(error).__name__}: {error}") from error
         if answer.is_success:

@@ -110,7 +110,9 @@ class Job:
         backoff = _random.uniform(0.5, 1.5)
         while True:
             try:
-                done = await self._owner.client_api.act(self._base_url, self._delay.id, action)
+                done = await self._owner.client_api.act(
+                    self._base_url, self._delay.id, action, self._delay.owner
+                )
             except RetryError as retry:
                 wait = retry.seconds or backoff
                 backoff *= BACKOFF

@@ -48,6 +48,11 @@ def identity(user_id: str, device_id: str, member_id: str) -> str:
     return digest(user_id, device_id, member_id)
 
 
+def app_service_identity(user_id: str, member_id: str) -> str:
+    """The participant identity behind the homeserver, which has no device in it (MSC4195)."""
+    return digest(user_id, member_id)
+
+
 def legacy_identity(user_id: str, device_id: str) -> str:
     """The participant identity of `/sfu/get`, in clear; without a device it ends in a colon."""
     return f"{user_id}:{device_id}"

@@ -17,7 +17,6 @@ GOOD = {
 AS = {
     "LIVEKIT_AS_TOKEN": "a",
     "LIVEKIT_HS_TOKEN": "h",
-    "LIVEKIT_AS_REGISTRATION_FILE": "/f",
     "LIVEKIT_HS_SERVER_NAME": "lab.test",
 }
 
@@ -133,18 +132,11 @@ def test_all_problems_are_reported_together() -> None:
         {"LIVEKIT_HS_SERVER_NAME"},
         {"LIVEKIT_AS_TOKEN", "LIVEKIT_HS_SERVER_NAME"},
         {"LIVEKIT_AS_TOKEN", "LIVEKIT_HS_TOKEN"},
-        {"LIVEKIT_AS_REGISTRATION_FILE"},
     ],
 )
 def test_half_an_application_service(names: set[str]) -> None:
     (problem,) = problems(**{name: AS[name] for name in names})
     assert "is half an application-service configuration" in problem
-
-
-@pytest.mark.parametrize("without", ["LIVEKIT_AS_REGISTRATION_FILE", "LIVEKIT_AS_TOKEN"])
-def test_a_whole_application_service_is_not_supported(without: str) -> None:
-    (problem,) = problems(**{name: value for name, value in AS.items() if name != without})
-    assert "not supported by the stand-in" in problem
 
 
 @pytest.mark.parametrize(
