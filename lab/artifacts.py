@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the roles download: the two components, their versions, and what the user may name instead."""
+"""What the roles download: the components, their versions, and what the user may name instead."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Component:
         """The release asset's file name, as upstream writes it."""
         if self.name == "livekit":
             return f"livekit_{version}_linux_{architecture}.tar.gz"
+        if self.name == "element_call":
+            return f"element-call-embedded-{version}.tar.gz"
         return f"lk-jwt-service_linux_{architecture}"
 
 
@@ -54,7 +56,16 @@ TOKEN_SERVICE = Component(
     version_variable="lk_jwt_service_version",
     default_version="0.8.0",
 )
-COMPONENTS = (LIVEKIT, TOKEN_SERVICE)
+ELEMENT_CALL = Component(
+    name="element_call",
+    repository="element-hq/element-call",
+    role="element_call",
+    environment="LAB_ELEMENT_CALL",
+    version_variable="element_call_version",
+    default_version="0.26.1",
+)
+COMPONENTS = (LIVEKIT, TOKEN_SERVICE, ELEMENT_CALL)
+BY_NAME = {component.name: component for component in COMPONENTS}
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Wish:
-    """One entry of LAB_LIVEKIT or LAB_TOKEN_SERVICE: a version, a file, or both."""
+    """One entry of LAB_LIVEKIT, LAB_TOKEN_SERVICE or LAB_ELEMENT_CALL: a version, a file, or both."""
 
     version: str | None
     file: Path | None

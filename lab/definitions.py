@@ -92,6 +92,11 @@ class Lab:
         return tuple((site, host) for site in self.sites for host in site.hosts)
 
     @property
+    def has_call_page(self) -> bool:
+        """Whether some host shows Element Call, so that the client needs a browser."""
+        return any(host.operator.call_page for _site, host in self.places)
+
+    @property
     def urls(self) -> tuple[str, ...]:
         """What the operators serve on all hosts."""
         return tuple(url for site, host in self.places for url in host.operator.host_urls(site.server_name))

@@ -27,15 +27,20 @@ from .network import CLIENT, LAB_LABEL, MIRROR, Plan, network_name
 from .operators import HostFile
 from .paths import TEMPLATES
 from .progress import Progress
-from .site import SynapseSecrets, archive, ca_file, host_files
+from .site import CA_FILE, SynapseSecrets, archive, ca_file, host_files
 
 BOOT_SECONDS = 180
 _BOOTED = ("running", "degraded")
+# Chromium does not look at the system's store.
+_TRUST = f"""set -e
+mkdir -p "$HOME/.pki/nssdb"
+certutil -d "sql:$HOME/.pki/nssdb" -N --empty-password
+certutil -d "sql:$HOME/.pki/nssdb" -A -t C,, -n lab -i {CA_FILE}"""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all hosts of a lab have in common; `folder` is the lab's below .lab/."""
+    """What all hosts of a lab have in common; `folder` is the lab's below .lab/, `call_page` one in the cache."""
 
     client: docker.DockerClient
     lab: Lab
@@ -44,6 +49,7 @@ class Surroundings:
     folder: Path
     ca: Authority
     progress: Progress
+    call_page: Path | None = None
 
     def image(self, host: Host) -> str:
         """The tag of a host's image."""
@@ -136,6 +142,9 @@ def _host(
     image = here.definitions.images[host.image]
     with here.progress.step(f"Starting {host.name} ({site.names(host)[0]}, {host.image})"):
         files = host_files(site, host, image, secrets, here.ca, here.plan.addresses)
+        if host.operator.call_page:
+            page = {str(here.call_page): {"bind": host.operator.call_page, "mode": "ro"}}
+            options = {**options, "volumes": {**options["volumes"], **page}}
         container = _create(here, host.name, here.image(host), files, **options)
         container.start()
         await_boot(container, host.operator.units)
@@ -148,7 +157,7 @@ def _client(here: Surroundings) -> None:
         container = _create(
             here,
             CLIENT,
-            client_tag(here.definitions.images[here.definitions.client_image]),
+            client_tag(here.definitions.images[here.definitions.client_image], here.lab.has_call_page),
             files,
             command=["sh", "-c", "nft -f /etc/nftables.conf && exec sleep infinity"],
             init=True,
@@ -156,6 +165,8 @@ def _client(here: Surroundings) -> None:
         )
         container.start()
         execute(container, ["update-ca-certificates"])
+        if here.lab.has_call_page:
+            execute(container, ["sh", "-c", _TRUST])
 
 
 def _mirror(here: Surroundings) -> None:

@@ -58,9 +58,9 @@ def site_tag(image: Image) -> str:
     return f"{REPOSITORY}/site:{image.name}"
 
 
-def client_tag(image: Image) -> str:
+def client_tag(image: Image, has_browser: bool = False) -> str:
     """The tag of the client host's image."""
-    return f"{REPOSITORY}/client:{image.name}"
+    return f"{REPOSITORY}/{'browser' if has_browser else 'client'}:{image.name}"
 
 
 def site_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKERFILES) -> Recipe:
@@ -104,6 +104,14 @@ def client_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCK
         (f"livekit=={versions['livekit_sdk']}", "numpy"),
         image.python,
     )
+
+
+def browser_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCKERFILES) -> Recipe:
+    """The recipe of the image for a client host with a browser, on the client's."""
+    text = (folder / "browser.Dockerfile").read_text().replace("FROM CLIENT", f"FROM {client_tag(image)}")
+    dockerfile = text.replace("PLAYWRIGHT_VERSION", versions["playwright"])
+    requirements = (f"playwright=={versions['playwright']}",)
+    return Recipe(client_tag(image, has_browser=True), dockerfile, {}, requirements, image.python)
 
 
 def _on_base(dockerfile: str, image: Image) -> str:
@@ -156,11 +164,14 @@ class Builder:
             for name in sorted({image for image, _operator in wanted})
         }
         operators = [
-            _on_site(sites[image], settings.operators[name])
+            _on(sites[image], host_recipe(settings.images[image], settings.operators[name]))
             for image, name in sorted(wanted)
             if settings.operators[name].dockerfile
         ]
-        return [*sites.values(), self._plan(client, client_recipe(client, settings.versions)), *operators]
+        caller = self._plan(client, client_recipe(client, settings.versions))
+        if any(settings.operators[name].call_page for _image, name in wanted):
+            operators.append(_on(caller, browser_recipe(client, settings.versions)))
+        return [*sites.values(), caller, *operators]
 
     def _plan(self, image: Image, recipe: Recipe) -> Plan:
         return Plan(image, recipe, base_tag(image), recipe.inputs(base_hash(image, self._apt)))
@@ -179,9 +190,9 @@ class Builder:
         return recipe.tag
 
 
-def _on_site(site: Plan, operator: Operator) -> Plan:
-    recipe = host_recipe(site.image, operator)
-    return Plan(site.image, recipe, site.recipe.tag, recipe.inputs(site.inputs))
+def _on(parent: Plan, recipe: Recipe) -> Plan:
+    """The plan of an image that is built on another one."""
+    return Plan(parent.image, recipe, parent.recipe.tag, recipe.inputs(parent.inputs))
 
 
 def remove_all(client: docker.DockerClient, progress: Progress) -> None:
@@ -189,6 +200,6 @@ def remove_all(client: docker.DockerClient, progress: Progress) -> None:
     tags = [tag for image in client.images.list(filters={"label": INPUTS_LABEL}) for tag in image.tags]
     if tags:
         with progress.step(f"Removing {len(tags)} images"):
-            for tag in sorted(tags, key=lambda tag: ("/base:" in tag, "/site:" in tag)):
+            for tag in sorted(tags, key=lambda tag: ("/base:" in tag, "/site:" in tag or "/client:" in tag)):
                 client.images.remove(tag)
             client.images.prune(filters={"label": INPUTS_LABEL, "dangling": True})

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import docker
 
-from . import apt, hosts, images, inventory, mirror, network, state, users
-from .artifacts import COMPONENTS, Artifact, parse_wishes
+from . import apt, hosts, images, inventory, mirror, network, npm, state, users
+from .artifacts import COMPONENTS, ELEMENT_CALL, Artifact, parse_wishes
 from .certificates import authority
 from .definitions import Definitions, Lab
 from .engine import go_architecture
@@ -58,6 +58,7 @@ def make(this: Making, missing: set[str]) -> None:
     if MIRROR in missing:
         mirror.fill(folder / "mirror", this.info.artifacts)
         mirror.fill_folder(folder / "artifacts", this.info.artifacts)
+    page = npm.call_page(this.progress) if this.lab.has_call_page else None
     plan = network.plan(this.lab, this.info.subnet)
     here = hosts.Surroundings(
         this.client,
@@ -67,6 +68,7 @@ def make(this: Making, missing: set[str]) -> None:
         folder,
         authority(folder / "ca", this.lab.name),
         this.progress,
+        page,
     )
     hosts.create_all(here, missing, this.info.secrets, this.pool)
     _make_users(this, missing)
@@ -90,7 +92,11 @@ def _build(this: Making) -> None:
 def _artifacts(this: Making) -> list[Future[list[Artifact]]]:
     """Start finding or making the artifacts. A mistake of the user's shows before anything is built."""
     this.info.wishes = named_by_user()
-    named = {component: parse_wishes(this.info.wishes[component.environment]) for component in COMPONENTS}
+    named = {
+        component: parse_wishes(this.info.wishes[component.environment])
+        for component in COMPONENTS
+        if component is not ELEMENT_CALL or this.lab.has_call_page
+    }
     store = Store(this.progress, go_architecture(this.client.info()))
     return [this.pool.submit(store.obtain, component, wishes) for component, wishes in named.items()]
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .artifacts import LIVEKIT, TOKEN_SERVICE, Artifact, Component
+from .artifacts import BY_NAME, ELEMENT_CALL, LIVEKIT, Artifact, Component
+from .npm import contents_list
 
 NAME = "mirror.test"
 URL = f"http://{NAME}"
@@ -39,13 +40,15 @@ def fill(folder: Path, artifacts: Iterable[Artifact]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for artifact in artifacts:
-        component = LIVEKIT if artifact.component == LIVEKIT.name else TOKEN_SERVICE
+        component = BY_NAME[artifact.component]
         release = folder / release_path(component, artifact.version)
         release.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(artifact.path, release / artifact.asset)
         if component is LIVEKIT:
             with (release / "checksums.txt").open("a") as checksums:
                 checksums.write(f"{artifact.sha256}  {artifact.asset}\n")
+        if component is ELEMENT_CALL:
+            (release / contents_name(artifact)).write_text(contents_list(Path(artifact.path)))
         answer = folder / api_path(component, artifact.version)
         answer.parent.mkdir(parents=True, exist_ok=True)
         answer.write_text(json.dumps(release_answer(component, artifact), indent=2) + "\n")
@@ -60,8 +63,16 @@ def fill_folder(folder: Path, artifacts: Iterable[Artifact]) -> None:
     folder.mkdir(parents=True)
     for artifact in {artifact.asset: artifact for artifact in reversed(list(artifacts))}.values():
         (folder / artifact.asset).symlink_to(Path(artifact.path).resolve())
+        if artifact.component == ELEMENT_CALL.name:
+            (folder / contents_name(artifact)).write_text(contents_list(Path(artifact.path)))
+            continue
         with (folder / "checksums.txt").open("a") as checksums:
             checksums.write(f"{artifact.sha256}  {artifact.asset}\n")
+
+
+def contents_name(artifact: Artifact) -> str:
+    """The file in which upstream lists what is in an archive."""
+    return artifact.asset.removesuffix(".tar.gz") + ".sha256"
 
 
 def release_path(component: Component, version: str) -> str:

@@ -24,7 +24,18 @@ from .paths import OPERATORS
 # What a host can be for its site, and the label of the name under which it is reached there.
 PARTS = {"web": "", "homeserver": "matrix", "rtc": "rtc"}
 SERVER_NAME = "SERVER_NAME"
-_KNOWN = {"like", "parts", "units", "wheels", "names", "homeserver", "permissions", "urls", "inventory"}
+_KNOWN = {
+    "like",
+    "parts",
+    "units",
+    "wheels",
+    "names",
+    "homeserver",
+    "permissions",
+    "urls",
+    "inventory",
+    "call_page",
+}
 _TEMPLATE = ".j2"
 
 
@@ -48,7 +59,8 @@ class Operator:
     image, '' for none; it finds the Python packages `wheels` in a folder of that name. units: run when the
     host has booted. homeserver: Synapse's `python`, its main `config` file and the `url` of its client API,
     on the host. permissions: owner and mode of files that are not root's with mode 0644. urls: what the
-    operator serves. inventory: variables of the host.
+    operator serves. inventory: variables of the host. call_page: the folder on the host for the page that shows
+    Element Call, '' for none.
     """
 
     name: str
@@ -62,6 +74,7 @@ class Operator:
     permissions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
     inventory: Mapping[str, Any] = field(default_factory=dict)
+    call_page: str = ""
 
     def host_names(self, server_name: str) -> tuple[str, ...]:
         """The names of a host of this operator's: by its parts, then further ones."""

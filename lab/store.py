@@ -16,8 +16,8 @@ from pathlib import Path
 
 import requests
 
-from . import livekit
-from .artifacts import LIVEKIT, TOKEN_SERVICE, Artifact, Component, Wish, role_version
+from . import livekit, npm
+from .artifacts import ELEMENT_CALL, LIVEKIT, TOKEN_SERVICE, Artifact, Component, Wish, role_version
 from .errors import LabError
 from .hashing import hash_of, hash_of_bytes
 from .limits import within
@@ -75,7 +75,9 @@ class Store:
         return self._keep(component, version, target, f"the file {file.name} ({component.environment})")
 
     def _version(self, component: Component, version: str) -> Artifact:
-        """Released if upstream answers, else made here."""
+        """Released if upstream answers, else made here. Element Call is the same files from npm."""
+        if component is ELEMENT_CALL:
+            return self._element_call(version)
         released = self._kept(self._target(component, version, "released"))
         if released is None and self._upstream_has(component, version):
             released = self._download(component, version)
@@ -139,6 +141,16 @@ class Store:
         with self._progress.step(f"Building LiveKit {version} from its Go module"):
             livekit.build(version, self._architecture, target)
         return self._keep(LIVEKIT, version, target, f"built from Go module v{version}")
+
+    def _element_call(self, version: str) -> Artifact:
+        target = self._target(ELEMENT_CALL, version, "npm")
+        kept = self._kept(target)
+        if kept is not None:
+            return kept
+        npm.ensure(self._progress)
+        with self._progress.step(f"Packing Element Call {version} from its npm package"):
+            npm.pack_element_call(version, target)
+        return self._keep(ELEMENT_CALL, version, target, f"npm package {npm.ELEMENT_CALL} {version}")
 
     def _stand_in(self, version: str) -> Artifact:
         """The lab's stand-in under the name of the release. It belongs to this clone: its sources decide."""

@@ -29,7 +29,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from .files import atomic_write, read_bytes, remove_file
-from .release_source import ArtifactError, Site, Source, expected, file_sha256, obtain, unpack
+from .release_source import ArtifactError, Site, Source, contents, expected, file_sha256, obtain, unpack
+from .release_tree import compress_tree, listed, tree_sha256, unpack_tree, verify_tree
 
 RECORD = ".artifact.json"
 CURRENT = "current"
@@ -43,13 +44,17 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.~-]*\Z")
 
 @dataclass(frozen=True)
 class Program:
-    """What to install. `smoke`: arguments that make it print `smoke_expect` (a regular expression)."""
+    """What to install. `smoke`: arguments that make it print `smoke_expect` (a regular expression).
+
+    `tree`: the release is an archive of a whole folder, all of which is installed; `binary` is a file in it.
+    """
 
     name: str
     version: str
     install_dir: str
     binary: str
     archive: bool = False
+    tree: bool = False
     member: str = ""
     keep: int = 2
     smoke: tuple[str, ...] = ()
@@ -177,9 +182,16 @@ def _find(program: Program, source: Source) -> str:
             continue
         if source.sha256 and source.sha256.lower() != record.sha256:
             continue
-        if file_sha256(program.path(name, program.binary)) == record.binary_sha256:
+        if _installed_sha256(program, name) == record.binary_sha256:
             return name
     return ""
+
+
+def _installed_sha256(program: Program, folder: str) -> str:
+    """The checksum of the program in one of our folders, '' when it is not there."""
+    if program.tree:
+        return tree_sha256(program.path(folder), but=RECORD)
+    return file_sha256(program.path(folder, program.binary))
 
 
 def _superfluous(program: Program, current: str, previous: str) -> list[str]:
@@ -219,19 +231,49 @@ def _fetch(program: Program, source: Source, site: Site) -> str:
     """Download, verify, unpack, try and place the release; returns its folder's name."""
     _make_folder(program.install_dir)
     _drop(program, _leftovers(program))
-    with _temporary(program) as artifact, _temporary(program) as binary:
-        wanted, said_by = expected(source, site)
-        found = obtain(source, site, artifact)
-        if found != wanted:
-            sums = f"Expected sha256 {wanted} ({said_by}), found {found}."
-            raise ArtifactError(f"{source.place} is not the released file. {sums}")
-        if program.archive:
-            unpack(artifact, program.member or program.binary, binary)
-        else:
-            os.replace(artifact, binary)
-        os.chmod(binary, FOLDER_MODE)
-        _smoke(program, site, binary)
-        return _place(program, binary, Record(program.version, found, file_sha256(binary), source.place))
+    with _temporary(program) as artifact:
+        found = _obtained(program, source, site, artifact)
+        if program.tree:
+            return _fetch_tree(program, source, site, artifact, found)
+        with _temporary(program) as binary:
+            if program.archive:
+                unpack(artifact, program.member or program.binary, binary)
+            else:
+                os.replace(artifact, binary)
+            os.chmod(binary, FOLDER_MODE)
+            _smoke(program, site, binary)
+            return _place(program, binary, Record(program.version, found, file_sha256(binary), source.place))
+
+
+def _obtained(program: Program, source: Source, site: Site, artifact: str) -> str:
+    """Have the release in `artifact`; its checksum, which is as it must be unless every file in it has one."""
+    wanted, said_by = ("", "") if program.tree and not source.sha256 else expected(source, site)
+    found = obtain(source, site, artifact)
+    if wanted and found != wanted:
+        sums = f"Expected sha256 {wanted} ({said_by}), found {found}."
+        raise ArtifactError(f"{source.place} is not the released file. {sums}")
+    return found
+
+
+def _fetch_tree(program: Program, source: Source, site: Site, artifact: str, found: str) -> str:
+    """Unpack a whole folder beside its place, verify every file in it, and put it there with one rename."""
+    text, said_by = contents(source, site)
+    incoming = tempfile.mkdtemp(prefix=TEMPORARY, dir=program.install_dir)
+    try:
+        unpack_tree(artifact, incoming)
+        verify_tree(incoming, listed(text), said_by)
+        if not os.path.isfile(os.path.join(incoming, program.binary)):
+            raise ArtifactError(f"Expected a file {program.binary} in the archive, found none.")
+        compress_tree(incoming)
+        record = Record(program.version, found, tree_sha256(incoming), source.place)
+        atomic_write(os.path.join(incoming, RECORD), json.dumps(asdict(record)).encode(), mode=0o644)
+        os.chmod(incoming, FOLDER_MODE)
+        folder = _folder_for(program, record)
+        _drop(program, [folder])
+        os.replace(incoming, program.path(folder))
+        return folder
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .inputs_certificate import check_rtc_certificate
+from .inputs_element_call import check_element_call
 from .inputs_livekit import check_livekit
 from .inputs_report import Inputs
 from .inputs_server import check_firewall, check_nginx, check_synapse, check_well_known
@@ -23,6 +24,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "firewall": check_firewall,
     "synapse_config": check_synapse,
     "well_known": check_well_known,
+    "element_call": check_element_call,
     "matrixrtc_stuck": check_stuck_calls,
 }
 

@@ -58,7 +58,7 @@ def check_release(inputs: Inputs) -> None:
     missing = [str(name) for name in artifact["missing"]]
     if missing:
         fault = f"{shown(folder)} on the controller lacks {' and '.join(missing)}"
-    elif inputs.has("sha256") or listed:
+    elif inputs.has("sha256") or listed or artifact.get("contents"):
         return
     else:
         fault = f"checksums.txt in {shown(folder)} on the controller has no line for {asset}"
@@ -70,6 +70,8 @@ def _instructions(inputs: Inputs, artifact: dict[str, object], asset: str) -> st
     address, checksum = artifact["address"], inputs.name("sha256")
     if inputs.has("sha256"):
         expected = f"its sha256 has to be {str(inputs.values['sha256']).lower()}, as {checksum} says."
+    elif artifact.get("contents"):
+        expected = f"the checksums of the files in it are in {address}{artifact['contents']}: put that there too."
     elif artifact["lists_checksums"]:
         expected = (
             f"its sha256 has to be the one in the release's {address}checksums.txt: put that file there as "

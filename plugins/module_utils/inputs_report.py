@@ -53,6 +53,10 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("firewall", "port_range_start"): "livekit_port_range_start",
     ("firewall", "port_range_end"): "livekit_port_range_end",
     ("well_known", "foci"): "matrixrtc_transports",
+    ("element_call", "call_domain"): "matrixrtc_call_domain",
+    ("element_call", "certificate"): "matrixrtc_call_tls_certificate",
+    ("element_call", "private_key"): "matrixrtc_call_tls_private_key",
+    ("element_call", "homeserver_url"): "matrixrtc_homeserver_url",
     ("matrixrtc_stuck", "admin_token"): "matrixrtc_admin_token",
 }
 

@@ -105,8 +105,8 @@ SETTINGS: Settings = {
     "site": (FILE_NAME, "Set it to a file name that sorts late, such as zz-matrixrtc.", True),
 }
 
-CERTIFICATE_REMEDY = "Set it to the PEM file, on the RTC host, of a certificate for {} with its chain."
-KEY_REMEDY = "Set it to the PEM file, on the RTC host, of the certificate's private key without a password."
+CERTIFICATE_REMEDY = "Set it to the PEM file, on the host, of a certificate for {} with its chain."
+KEY_REMEDY = "Set it to the PEM file, on the host, of the certificate's private key without a password."
 TRANSPORT_REMEDY = (
     "Leave it out, or set it to a list such as "
     "[{'type': 'livekit', 'livekit_service_url': 'https://rtc.example.org/livekit/jwt'}]."
@@ -189,14 +189,15 @@ def check_limits(inputs: Inputs) -> None:
         inputs.read_list(key, network, remedy, required=False)
 
 
-def check_certificate(inputs: Inputs) -> None:
-    """The certificate is there, valid today and for the RTC host name, and the key is its key.
+def check_certificate(inputs: Inputs, domain_key: str = "domain") -> None:
+    """The certificate is there, valid today and for the host name in `domain_key`, and the key is its key.
 
     One of our own (mode `acme`) may be yet to come, and a bad one is replaced by the run.
     """
     if inputs.values.get("tls_mode") == "acme":
         return
-    remedy = CERTIFICATE_REMEDY.format(inputs.values.get("domain") or "the RTC host name")
+    domain = str(inputs.values.get(domain_key) or "")
+    remedy = CERTIFICATE_REMEDY.format(domain or "the host name")
     path = inputs.read("certificate", absolute_path, remedy)
     key_path = inputs.read("private_key", absolute_path, KEY_REMEDY)
     certificate = _examine(inputs, "certificate", read_certificate, path, remedy)
@@ -207,8 +208,7 @@ def check_certificate(inputs: Inputs) -> None:
         inputs.refuse(
             "private_key", f"{shown(key_path)} is not the key of the certificate {shown(path)}", KEY_REMEDY
         )
-    domain = str(inputs.values.get("domain") or "")
-    if not is_refused(inputs, "domain") and domain and not is_for(certificate, domain):
+    if not is_refused(inputs, domain_key) and domain and not is_for(certificate, domain):
         names = ", ".join(certificate.names) or "no name at all"
         inputs.refuse("certificate", f"{shown(path)} is not for {domain} but for {names}", remedy)
     _check_validity(inputs, path, certificate)

@@ -62,6 +62,7 @@ class Build:
     error_log: str
     process_file: str
     access_log: str
+    has_gzip_static: bool = False
 
     @property
     def folder(self) -> str:
@@ -117,6 +118,7 @@ def read_build(host: Host) -> Build | None:
         error_log=option("error-log-path", "/var/log/nginx/error.log"),
         process_file=option("pid-path", "/run/nginx.pid"),
         access_log=option("http-log-path", "/var/log/nginx/access.log"),
+        has_gzip_static="--with-http_gzip_static_module" in text,
     )
 
 
@@ -126,6 +128,7 @@ def features(build: Build, host: Host, foreign: Iterable[Server], port: int) -> 
     http2: the directive `http2 on` exists; the older form switches it on for every site of the socket.
     mlkem: OpenSSL knows the group X25519MLKEM768; an older one refuses to start nginx because of it.
     tickets: session tickets are rotated by nginx itself, so they need not be off (Mozilla guideline 6.0).
+    gzip_static: nginx can serve compressed copies that lie beside the files.
     ipv6: the kernel has IPv6. ipv4: nobody holds the port for IPv4 through a socket for both families.
     """
     dual = any(
@@ -137,6 +140,7 @@ def features(build: Build, host: Host, foreign: Iterable[Server], port: int) -> 
         "http2": build.version >= (1, 25, 1),
         "mlkem": build.openssl >= (3, 5),
         "tickets": build.version >= (1, 23, 2),
+        "gzip_static": build.has_gzip_static,
         "ipv6": host.opens_ipv6(),
         "ipv4": not dual,
     }

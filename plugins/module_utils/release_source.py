@@ -68,6 +68,7 @@ class Source:
 
     `sha256` in hexadecimal; `checksums_file` and `checksums_url` in the format of sha256sum(1); `api_url` is
     the release in the API of GitHub, whose assets carry a `digest`. `asset` is the name to look for in those.
+    `contents_file` or `contents_url`: for an archive, such a list of the files in it.
     """
 
     url: str = ""
@@ -77,6 +78,8 @@ class Source:
     checksums_url: str = ""
     api_url: str = ""
     asset: str = ""
+    contents_file: str = ""
+    contents_url: str = ""
 
     @property
     def place(self) -> str:
@@ -101,6 +104,16 @@ def expected(source: Source, site: Site) -> tuple[str, str]:
     if source.api_url:
         return _published(_text(source.api_url, site), source.asset_name, source.api_url)
     raise ArtifactError("Nothing says which checksum the release must have. Set its sha256.")
+
+
+def contents(source: Source, site: Site) -> tuple[str, str]:
+    """The list of the files in the archive with their checksums, and where it is."""
+    if source.contents_file:
+        text = read_bytes(source.contents_file)
+        if text is None:
+            raise ArtifactError(f"There is no list {source.contents_file} of the files in the archive.")
+        return text.decode("utf-8", "replace"), source.contents_file
+    return _text(source.contents_url, site), source.contents_url
 
 
 def _listed(text: str, asset: str, place: str) -> tuple[str, str]:

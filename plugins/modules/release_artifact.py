@@ -79,6 +79,22 @@ options:
     description: The release is a tar archive.
     type: bool
     default: false
+  tree:
+    description:
+      - The release is a tar archive with one folder, all of which is installed, such as a web app. O(binary) is
+        a file in it.
+      - Every file in it is compared with the list at O(contents_url) or O(contents_file), and O(sha256) is
+        compared only if it is set. Files that compress well get a compressed copy beside them.
+    type: bool
+    default: false
+  contents_url:
+    description: Where the release publishes the checksums of the files in the archive, with O(tree).
+    type: str
+    default: ""
+  contents_file:
+    description: That list as a file on the host, instead of O(contents_url).
+    type: path
+    default: ""
   member:
     description: The program's name in the archive, by default O(binary).
     type: str
@@ -167,6 +183,7 @@ pruned:
   elements: str
 """
 
+import dataclasses
 import http.client
 import ssl
 import urllib.error
@@ -211,6 +228,9 @@ ARGUMENTS = {
     "api_url": {"type": "str", "default": ""},
     "asset": {"type": "str", "default": ""},
     "archive": {"type": "bool", "default": False},
+    "tree": {"type": "bool", "default": False},
+    "contents_url": {"type": "str", "default": ""},
+    "contents_file": {"type": "path", "default": ""},
     "member": {"type": "str", "default": ""},
     "smoke": {"type": "list", "elements": "str", "default": []},
     "smoke_expect": {"type": "str", "default": ""},
@@ -275,6 +295,8 @@ def fault_of(params: dict[str, Any]) -> str:
         return f"version: '{params['version']}' cannot name a folder. Set it to a version such as 1.13.5."
     if bool(params["url"]) == bool(params["local_file"]):
         return "Set either url or local_file."
+    if params["tree"] and bool(params["contents_url"]) == bool(params["contents_file"]):
+        return "Set either contents_url or contents_file: with tree every file of the archive is verified."
     if params["keep"] < 2:
         return f"keep: {params['keep']} leaves nothing to go back to. Set it to 2 or more."
     return ""
@@ -288,6 +310,7 @@ def program_from(params: dict[str, Any]) -> Program:
         install_dir=params["install_dir"].rstrip("/"),
         binary=params["binary"],
         archive=params["archive"],
+        tree=params["tree"],
         member=params["member"],
         keep=params["keep"],
         smoke=tuple(params["smoke"]),
@@ -310,8 +333,7 @@ def main() -> None:
     if fault:
         module.fail_json(msg=fault)
     program = program_from(params)
-    names = ("url", "local_file", "sha256", "checksums_file", "checksums_url", "api_url", "asset")
-    source = Source(**{name: params[name] for name in names})
+    source = Source(**{field.name: params[field.name] for field in dataclasses.fields(Source)})
     try:
         if params["state"] == "absent":
             outcome = remove(program, dry=module.check_mode)

@@ -36,6 +36,7 @@ options:
       - firewall
       - synapse_config
       - well_known
+      - element_call
       - matrixrtc_stuck
   inputs:
     description:
@@ -82,6 +83,7 @@ options:
           - firewall
           - synapse_config
           - well_known
+          - element_call
           - matrixrtc_stuck
       inputs:
         description: As O(inputs).
