@@ -31,7 +31,7 @@ FLAGS = [
     "--disable-component-update",
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-PAUSE = 0.2
+PAUSE = 200  # milliseconds
 # The peer connections of a page, to be asked for their candidate pairs.
 WATCH = """(() => {
     const Original = window.RTCPeerConnection;
@@ -120,6 +120,7 @@ class Person:
 
     def __init__(self, name, context, url, call_origin, said):
         self.name, self.call_origin, self.said = name, call_origin, said
+        self.asked = []
         context.add_init_script(WATCH)
         self.page = context.new_page()
         self.page.on("console", lambda line: said.append(f"{name}: {line.type}: {line.text}"[:500]))
@@ -128,6 +129,9 @@ class Person:
         self.page.goto(url)
 
     def _note(self, answer):
+        path = urllib.parse.urlsplit(answer.url).path
+        if "/rtc/transports" in path or "/livekit/jwt/" in path or path.startswith("/.well-known/"):
+            self.asked.append(f"{answer.request.method} {path} {answer.status}")
         if answer.status >= 400:
             self.said.append(f"{self.name}: {answer.status} {answer.request.method} {answer.url.partition('?')[0]}"[:300])
 
@@ -142,14 +146,14 @@ class Person:
         return ""
 
     def click(self, test_id, patience):
-        wait(lambda: self.call is not None, patience, f"{self.name} has Element Call in the page")
+        wait(self.page, lambda: self.call is not None, patience, f"{self.name} has Element Call in the page")
         self.call.click(f'[data-testid="{test_id}"]', timeout=patience * 1000)
 
     def moving(self):
         """How many pictures move."""
         with contextlib.suppress(Error):
             before = self.call.evaluate(LOOK)
-            time.sleep(PAUSE)
+            self.page.wait_for_timeout(PAUSE)
             return sum(one != other for one, other in zip(before, self.call.evaluate(LOOK)))
         return 0
 
@@ -163,13 +167,13 @@ class HangingError(Exception):
     """A step did not come to its end."""
 
 
-def wait(condition, patience, what):
-    """Seconds until the condition holds. Raises HangingError."""
+def wait(page, condition, patience, what):
+    """Seconds until the condition holds. Raises HangingError. It is the page that waits, so that it goes on meanwhile."""
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > patience:
             raise HangingError(f"not within {patience} s: {what}")
-        time.sleep(PAUSE / 2)
+        page.wait_for_timeout(PAUSE / 2)
     return time.monotonic() - started
 
 
@@ -177,7 +181,7 @@ def shot(given, person, name):
     if folder := given.get("pictures"):
         for size, view in (("desktop", DESKTOP), ("phone", PHONE)):
             person.page.set_viewport_size(view)
-            time.sleep(1)
+            person.page.wait_for_timeout(1000)
             person.page.screenshot(path=f"{folder}/{name}-{person.name}-{size}.png")
         person.page.set_viewport_size(DESKTOP)
 
@@ -204,9 +208,10 @@ def call(given, browsers, seen, said):
         person.click("lobby_joinCall", patience)
         seen[f"{person.name} joined after"] = time.monotonic() - started
     joined = time.monotonic()
-    wait(lambda: first.moving() >= 2 and second.moving() >= 2, patience, "both see two moving pictures")
+    wait(first.page, lambda: first.moving() >= 2 and second.moving() >= 2, patience, "both see two moving pictures")
     seen["pictures after"] = time.monotonic() - joined
     seen["pairs"] = {person.name: person.call.evaluate(PAIRS) for person in people}
+    seen["asked"] = {person.name: sorted(set(person.asked)) for person in people}
     for person in people:
         shot(given, person, given.get("name", "call"))
     assert first.moving() >= 2 and second.moving() >= 2, "the pictures do not move any more"
@@ -216,7 +221,7 @@ def call(given, browsers, seen, said):
             browsers[1].new_browser_cdp_session().send("Browser.crash")
     else:
         second.click("incall_leave", patience)
-    wait(lambda: first.pictures() == 1, patience, "the first one sees that the second one has gone")
+    wait(first.page, lambda: first.pictures() == 1, patience, "the first one sees that the second one has gone")
     seen["gone after"] = time.monotonic() - gone
 
 

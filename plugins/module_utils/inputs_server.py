@@ -319,6 +319,7 @@ UNIT_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]*(?<!\.service)", "the name 
 SYNAPSE_SETTINGS: Settings = {
     "max_event_delay_duration": (duration, "Set it to a duration such as 24h.", True),
     "expected_participants": (at_least(1), "Set it to a whole number, 1 or more.", True),
+    "sticky_events": (boolean, "Set it to true or false.", True),
     "serves_well_known": (boolean, "Set it to true or false.", True),
     "service": (UNIT_NAME, "Set it to the name of Synapse's unit, such as matrix-synapse.", True),
     "health_url": (health_page, "Set it to the page of one of its listeners that ends in /health.", True),
