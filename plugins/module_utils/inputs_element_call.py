@@ -63,9 +63,9 @@ def check_name(inputs: Inputs) -> None:
     """A host name of its own: the app answers every path, and so would hide whatever else is there."""
     remedy = "Set it to a host name for the app alone, such as call.example.org."
     name = inputs.read("call_domain", domain, remedy)
-    taken = {inputs.values.get("rtc_domain"): "the SFU's", inputs.values.get("server_name"): "the server name's"}
-    if name in taken:
-        inputs.refuse("call_domain", f"{shown(name)} is {taken[name]} own host name", remedy)
+    for key, whose in (("rtc_domain", "the SFU's"), ("server_name", "the server name's")):
+        if name is not None and name == inputs.values.get(key):
+            inputs.refuse("call_domain", f"{shown(name)} is {whose} own host name", remedy)
 
 
 def origin(value: object) -> str:

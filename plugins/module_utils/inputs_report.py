@@ -57,6 +57,8 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("element_call", "certificate"): "matrixrtc_call_tls_certificate",
     ("element_call", "private_key"): "matrixrtc_call_tls_private_key",
     ("element_call", "homeserver_url"): "matrixrtc_homeserver_url",
+    ("element_call", "rtc_domain"): "matrixrtc_domain",
+    ("element_call", "sticky_events"): "synapse_config_sticky_events",
     ("matrixrtc_stuck", "admin_token"): "matrixrtc_admin_token",
 }
 

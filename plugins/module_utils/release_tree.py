@@ -69,6 +69,8 @@ def listed(text: str) -> dict[str, str]:
 def verify_tree(folder: str, wanted: Mapping[str, str], said_by: str) -> None:
     """Raise ArtifactError unless the folder holds exactly the files of the list, as they were published."""
     found = {path: file_sha256(os.path.join(folder, path)) for path in _files(folder)}
+    if not wanted:
+        raise ArtifactError(f"Expected a list of files with their checksums in {said_by}, found none.")
     missing = sorted(set(wanted) - set(found))
     unlisted = sorted(set(found) - set(wanted))
     altered = sorted(path for path, checksum in found.items() if wanted.get(path, checksum) != checksum)
@@ -77,9 +79,8 @@ def verify_tree(folder: str, wanted: Mapping[str, str], said_by: str) -> None:
         for what, paths in (("altered:", altered), ("missing:", missing), ("not listed:", unlisted))
         if paths
     ]
-    if not wanted or faults:
-        text = "; ".join(faults) or "no checksum in it"
-        raise ArtifactError(f"Expected the files that {said_by} lists, found {text}.")
+    if faults:
+        raise ArtifactError(f"Expected the files that {said_by} lists, found {'; '.join(faults)}.")
 
 
 def compress_tree(folder: str) -> None:

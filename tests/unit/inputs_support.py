@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 DATA = Path(__file__).parent / "data"
 DOMAIN = "rtc.example.org"
+CALL_DOMAIN = "call.example.org"
 GOOD_SECRET = "k8Wq2Zt5Yx1Rv7Lm4Pn9c3Hd6Gf0Js5T"
 
 # Rare ports, so that a LiveKit on the developer's machine is in nobody's way.
@@ -150,6 +151,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "service_url": f"https://{DOMAIN}/livekit/jwt",
         "rc_message": {"per_second": 0.5, "burst_count": 30},
         "expected_participants": 30,
+        "sticky_events": False,
         "serves_well_known": False,
         "files": ["FOLDER"],
         "python": "/bin/sh",
@@ -165,6 +167,33 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "container_paths": {},
         "edit_managed": False,
         "openid_listener": False,
+    },
+    "element_call": {
+        "version": "0.26.1",
+        "package": "full",
+        "sha256": "",
+        "call_domain": CALL_DOMAIN,
+        "rtc_domain": DOMAIN,
+        "certificate": "FOLDER/call.crt",
+        "private_key": "FOLDER/good.key",
+        "ca_file": "FOLDER/call.crt",
+        "frame_origins": ["https://chat.example.org", "https://chat.example.net:8443"],
+        "homeserver_url": "https://matrix.example.org",
+        "matrix_rtc_mode": "",
+        "sticky_events": False,
+        "media_quality": {"video_codec": "vp9", "video": {"max_resolution": 1080}},
+        "delayed_leave": {"delay_ms": 18000},
+        "delegated_delayed_leave": {"delay_ms": 3600000, "restart_ms": 300000},
+        "wait_for_key_rotation_ms": "",
+        "extra_config": {"ssla": "https://example.org/terms"},
+        "service": "nginx",
+        "site": "zz-matrixrtc_call",
+        "listen_addresses": [],
+        "access_log": "/var/log/nginx/matrixrtc_call_access.log",
+        "hsts_seconds": 0,
+        "http_proxy": "",
+        "artifact_folder": "",
+        "artifact": {},
     },
     "well_known": {
         "served_by": "file",
@@ -182,6 +211,7 @@ COMPONENTS_ON = {
     "rtc": ("livekit", "lk_jwt_service", "rtc_certificate", "nginx_proxy", "firewall"),
     "homeserver": ("synapse_config",),
     "well_known": ("well_known",),
+    "element_call": ("element_call",),
 }
 SITE = {
     "server_name": "example.org",
@@ -204,6 +234,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
         "minimum": "0.7.0",
         "minimum_reason": "older ones let everybody publish",
     },
+    "element_call": {"tested": ["0.26.1"], "untested": ["0.24.0"], "minimum": "0.24.0"},
 }
 
 
@@ -292,6 +323,7 @@ def write_certificates(folder: Path) -> None:
     _write_key(folder / "other.key", other)
     _write_key(folder / "encrypted.key", key, b"a password")
     _write_certificate(folder / "good.crt", key, [DOMAIN])
+    _write_certificate(folder / "call.crt", key, [CALL_DOMAIN])
     _write_certificate(folder / "wildcard.crt", key, ["*.example.org"])
     _write_certificate(folder / "wildcard_too_high.crt", key, ["*.org"])
     _write_certificate(folder / "other.crt", key, ["matrix.example.org", "www.example.org"])
