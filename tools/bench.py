@@ -2,6 +2,7 @@
 
 `make bench` measures. Each row is one command with its wall time in seconds and, for a playbook, the number
 of tasks that ran (task headers in the output; tasks that every host skipped are not printed, nor counted).
+`python -m tools.bench --capacity FILE` puts what load_test.yml wrote (matrixrtc_load_file) into docs/capacity.md.
 `make figures` takes over what molecule/shared/figures.py kept of the scenarios that ran in this clone.
 """
 
@@ -21,6 +22,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "docs" / "benchmarks.md"
+CAPACITY = ROOT / "docs" / "capacity.md"
+BEGIN, END = "<!-- BEGIN MEASURED -->\n", "<!-- END MEASURED -->\n"
 LAB = "bench"
 HOST = "bench=debian13"
 INVENTORY = f".lab/{LAB}/inventory"
@@ -142,13 +145,45 @@ def measured() -> str:
     return REPORT.read_text(encoding="utf-8").partition("\n## ")[0]
 
 
+def capacity(file: Path) -> str:
+    """The section of docs/capacity.md with the figures of one load test, as Markdown."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    lines = [
+        f"Measured on {datetime.date.today().isoformat()}, {os.cpu_count()} cores ({platform.machine()}), everything on one machine.",
+        "",
+        "| in the call | sending | into the SFU | out of the SFU | lost | video tracks forwarded | SFU, cores | SFU, MiB | participants' share of all cores |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for step in found["steps"]:
+        lines.append(
+            f"| {step['participants']} | {step['publishers']} | {step['received']:.1f} Mbit/s | {step['sent']:.1f} Mbit/s "
+            f"| {100 * step['loss']:.2f} % | {step['forwarded']} | {step['sfu_cores']:.2f} | {step['sfu_memory'] / 2**20:.0f} "
+            f"| {100 * step['client_share']:.0f} % |"
+        )
+    if carried := found["capacity"]:
+        lines += [
+            "",
+            f"By these steps one core forwards about **{carried['per_core']:.0f} Mbit/s**: a call of **{carried['core_participants']}** in which all "
+            f"send and receive each other at {carried['rate']:.2f} Mbit/s. 1 Gbit/s outwards carries one of **{carried['gigabit_participants']}**.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure, or take the scenarios' figures over; the rest of the page stays."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--figures", action="store_true", help="take over what the scenarios measured")
-    if parser.parse_args().figures:
+    parser.add_argument("--capacity", type=Path, metavar="FILE", help="take over what a load test wrote")
+    given = parser.parse_args()
+    if given.capacity:
+        before, _begin, rest = CAPACITY.read_text(encoding="utf-8").partition(BEGIN)
+        after = rest.partition(END)[2]
+        CAPACITY.write_text(before + BEGIN + capacity(given.capacity) + END + after, encoding="utf-8")
+        print(f"Written to {CAPACITY.relative_to(ROOT)}")
+        return
+    if given.figures:
         page = measured() + scenarios() + section(NOTES)
     else:
         page = report(measure()) + section(SCENARIOS) + section(NOTES)

@@ -10,6 +10,7 @@ from typing import Any
 from .inputs_certificate import check_rtc_certificate
 from .inputs_element_call import check_element_call
 from .inputs_livekit import check_livekit
+from .inputs_load_test import check_load_test
 from .inputs_report import Inputs
 from .inputs_server import check_firewall, check_nginx, check_synapse, check_well_known
 from .inputs_site import check_site
@@ -26,6 +27,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "well_known": check_well_known,
     "element_call": check_element_call,
     "matrixrtc_stuck": check_stuck_calls,
+    "matrixrtc_load": check_load_test,
 }
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from .endpoint_livekit import key_pairs
 from .http_client import HttpClient
 
 SERVICE = "/twirp/livekit.RoomService"
@@ -23,6 +24,18 @@ GONE = ("DISCONNECTED", 3)
 
 class SfuError(Exception):
     """The SFU did not answer as it should; the text is a sentence for the operator."""
+
+
+def first_pair(path: str) -> tuple[str, str]:
+    """The first API key and its secret in LiveKit's key file. Raises SfuError."""
+    try:
+        with open(path, encoding="utf-8") as source:
+            pairs = key_pairs(source.read())
+    except OSError as error:
+        raise SfuError(f"{path} cannot be read: {error.strerror}.") from error
+    if not pairs:
+        raise SfuError(f"{path} has no line 'key: secret'.")
+    return next(iter(pairs.items()))
 
 
 def _encoded(data: bytes) -> str:

@@ -183,7 +183,6 @@ problems:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_livekit import key_pairs
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_stuck_calls import seconds
@@ -201,7 +200,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_homeserver
     PatientClient,
     kinds_of,
 )
-from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_sfu import Sfu, SfuError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_sfu import Sfu, SfuError, first_pair
 
 LARGEST_STATE = 256 * 1024 * 1024  # bytes of a large room's state
 MAS = (
@@ -232,17 +231,12 @@ ARGUMENTS = {
 
 def sfu_from(module: AnsibleModule) -> Sfu | None:
     """LiveKit, with the first key of its key file; fails when that cannot be read."""
-    path = module.params["livekit_key_file"]
     if not module.params["livekit_url"]:
         return None
     try:
-        with open(path, encoding="utf-8") as source:
-            pairs = key_pairs(source.read())
-    except OSError as error:
-        module.fail_json(msg=f"livekit_key_file: {path} cannot be read: {error.strerror}.")
-    if not pairs:
-        module.fail_json(msg=f"livekit_key_file: {path} has no line 'key: secret'.")
-    key, secret = next(iter(pairs.items()))
+        key, secret = first_pair(module.params["livekit_key_file"])
+    except SfuError as error:
+        module.fail_json(msg=f"livekit_key_file: {error}")
     module.no_log_values.add(secret)
     return Sfu(module.params["livekit_url"], key, secret, HttpClient(timeout=module.params["timeout"]))
 

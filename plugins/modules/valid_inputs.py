@@ -38,6 +38,7 @@ options:
       - well_known
       - element_call
       - matrixrtc_stuck
+      - matrixrtc_load
   inputs:
     description:
       - The values as the operator gave them, by the name of the role's variable without the role's name.
@@ -85,6 +86,7 @@ options:
           - well_known
           - element_call
           - matrixrtc_stuck
+          - matrixrtc_load
       inputs:
         description: As O(inputs).
         type: dict
