@@ -1,0 +1,9 @@
+"""Removal brings every file, rule, user, unit and answer of both sites back. Runs last: nothing is deployed afterwards."""
+
+from __future__ import annotations
+
+import steps
+
+
+def test_removal_brings_everything_back_at_both_sites():
+    steps.assert_removal_brings_everything_back()
