@@ -91,6 +91,7 @@ class Attendee:
     tokens: dict[str, Token] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     followed: dict[str, Member] = field(default_factory=dict)
+    noticed: dict[str, float] = field(default_factory=dict)
     roster: Roster | None = None
     blind: str = ""
     following: list[asyncio.Task[None]] = field(default_factory=list)
@@ -135,17 +136,29 @@ class Attendee:
         return self.http.follow(url)[-1].document()
 
     async def join(self, room: CallRoom) -> None:
-        """Token, connection and media on the own SFU, then the membership. Raises BrokenError."""
-        self.started = time.monotonic()
-        delay = min(DELEGATED_DELAY, await self.act(MEMBERSHIP, self.caller.client.longest_delay))
-        if delay:
-            await self.act(MEMBERSHIP, lambda: room.schedule_leave(self.caller, delay))
-        access = await asyncio.to_thread(self.own_token, room.room_id, delay)
-        self.time_to_token = time.monotonic() - self.started
+        """Get into the call. Raises BrokenError.
+
+        The token service makes the SFU's room, which others may not, so its token comes before the membership.
+        """
+        async with self.lock(self.service_url):
+            delay = min(DELEGATED_DELAY, await self.act(MEMBERSHIP, self.caller.client.longest_delay))
+            if delay:
+                await self.act(MEMBERSHIP, lambda: room.schedule_leave(self.caller, delay))
+            access = await asyncio.to_thread(self.own_token, room.room_id, delay)
+            self.time_to_token = time.monotonic() - self.started
+            await asyncio.gather(
+                self.publish(access), self.act(MEMBERSHIP, lambda: room.enter(self.caller, self.transport))
+            )
+        self.joined, self.time_to_join = True, time.monotonic() - self.started
+
+    def lock(self, service_url: str) -> asyncio.Lock:
+        """There is one connection to an SFU, whoever is to be seen there."""
+        return self.locks.setdefault(service_url, asyncio.Lock())
+
+    async def publish(self, access: Access) -> None:
+        """Send on the own SFU. Raises BrokenError."""
         connection = await self.connect(self.service_url, access, self.own_identity)
         await connection.publish()
-        await self.act(MEMBERSHIP, lambda: room.enter(self.caller, self.transport))
-        self.joined, self.time_to_join = True, time.monotonic() - self.started
 
     @property
     def own_identity(self) -> str:
@@ -251,16 +264,19 @@ class Attendee:
                 secret = secrets.get((member.user_id, member.device_id))
                 if secret and member.identity not in self.followed and member.user_id != self.name:
                     self.followed[member.identity] = member
+                    self.noticed[member.identity] = time.monotonic() - self.started
                     work = self.follow(room_id, member, secret)
                     self.following.append(asyncio.get_running_loop().create_task(work))
 
     async def follow(self, room_id: str, member: Member, secret: tuple[str, int, float]) -> None:
-        """Look at one member on the SFU that their event names; one connection for each SFU."""
+        """Look at one member on the SFU that their event names."""
         url = member.service_url
-        async with self.locks.setdefault(url, asyncio.Lock()):
+        async with self.lock(url):
             try:
                 if not url:
                     raise BrokenError(TRANSPORT, "their event names no transport")
+                if url == self.service_url and url not in self.connections:
+                    raise BrokenError(CONNECTION, "not connected to the own SFU")
                 if url not in self.connections:
                     granted = await asyncio.to_thread(self.foreign_token, url, room_id, self.foreign_member)
                     await self.connect(url, *granted)

@@ -280,7 +280,10 @@ class Participant:
         self._spawn(self._hum(microphone))
 
     async def try_to_publish(self, timeout: float) -> str:
-        """Why the SFU does not take a track of ours; '' when it does. It is taken back at once."""
+        """Why the SFU does not take a track of ours; '' when it does. It is taken back at once.
+
+        The SDK does not hear of a refusal: then there is no answer.
+        """
         from livekit import rtc
         from livekit.rtc.participant import PublishTrackError
 
@@ -296,6 +299,11 @@ class Participant:
             return f"no answer after {timeout:.0f} s"
         await room.unpublish_track(publication.sid)
         return ""
+
+    def sees_tracks_of(self, identity: str) -> bool:
+        """Whether the SFU has told of anything that a participant sends."""
+        present = self._room.remote_participants.get(identity)
+        return bool(present and present.track_publications)
 
     async def _film(self, camera: rtc.VideoSource) -> None:
         from livekit import rtc

@@ -64,26 +64,28 @@ class CallRoom:
         """The first caller makes the room, the others join it. Everybody may join calls in it."""
         first = self.callers[0].account.user_id
         others = [caller for caller in self.callers[1:] if caller.account.user_id != first]
-        self.create([caller.account.user_id for caller in others])
+        invited = [caller.account.user_id for caller in others]
+        self.create({"preset": "private_chat", "invite": invited, "creation_content": {"m.federate": False}})
         for caller in others:
             self.join(caller)
 
-    def create(self, invited: Sequence[str], federate: bool = False) -> None:
-        """The first caller makes the room; one that does not federate stays on the homeserver."""
-        self.room_id = self.callers[0].client.create_room(
-            {
-                "preset": "private_chat",
-                "name": ROOM_NAME,
-                "invite": list(invited),
-                "creation_content": {} if federate else {"m.federate": False},
-                "power_level_content_override": power_levels(),
-            }
-        )
+    def open_to_servers(self) -> None:
+        """The first caller makes a room that anybody may join who knows it, of whatever server.
+
+        Invitations would be simpler, but Synapse lets nobody be invited more than five times in half an hour.
+        """
+        self.create({"preset": "public_chat", "visibility": "private"})
+
+    def create(self, content: Mapping[str, object]) -> None:
+        """The first caller makes the room."""
+        common = {"name": ROOM_NAME, "power_level_content_override": power_levels()}
+        self.room_id = self.callers[0].client.create_room({**content, **common})
         self.callers[0].in_room = True
 
     def join(self, caller: Caller) -> None:
-        """Somebody who was invited comes in."""
-        caller.client.join(self.room_id)
+        """Somebody else comes in."""
+        host = self.callers[0].account.server_name
+        caller.client.join(self.room_id, host if host != caller.account.server_name else "")
         caller.in_room = True
 
     def schedule_leave(self, caller: Caller, delay: int) -> None:

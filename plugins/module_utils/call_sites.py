@@ -25,7 +25,7 @@ from .matrix_client import STICKY_EVENTS, MatrixClient, MatrixError
 FIRST_TONE, TONE_STEP = 430.0, 70.0  # Hz
 POLL = 0.05  # seconds
 KNOCK_TIMEOUT = 4.0
-PUBLISH_TIMEOUT = 4.0
+PUBLISH_TIMEOUT = 2.0
 THREADS = 8  # for each participant: requests wait for the network nearly all the time
 
 
@@ -119,14 +119,9 @@ class SitesCall:
     def open_room(self) -> None:
         """A room that federates, and everybody in it, of whom some may have no transport."""
         first, *others = self.attendees
-        self.attempt(first, ROOM, lambda: self.room.create([], federate=True))
+        self.attempt(first, ROOM, self.room.open_to_servers)
         for attendee in others if self.room.room_id else ():
-            self.attempt(attendee, ROOM, lambda attendee=attendee: self.admit(attendee))  # type: ignore[misc]
-
-    def admit(self, attendee: Attendee) -> None:
-        """Invite somebody, which reaches their homeserver, and have them join."""
-        self.attendees[0].caller.client.invite(self.room.room_id, attendee.name)
-        self.room.join(attendee.caller)
+            self.attempt(attendee, ROOM, lambda caller=attendee.caller: self.room.join(caller))  # type: ignore[misc]
 
     def present(self) -> list[Attendee]:
         """Who is still in a position to call."""
@@ -163,13 +158,17 @@ class SitesCall:
         workers = ThreadPoolExecutor(max_workers=THREADS * max(1, len(everybody)))
         asyncio.get_running_loop().set_default_executor(workers)
         secrets = {(one.caller.account.user_id, one.caller.account.device_id): one.secret for one in everybody}
-        watching = [
-            asyncio.create_task(one.watch(self.room.room_id, secrets)) for one in everybody
-        ]
+        watching: list[asyncio.Task[None]] = []
         try:
-            await asyncio.gather(*[self.bring_in(one) for one in everybody])
+            for home in self.plan.homes:  # those of one site come into a call that others are in already
+                coming = [one for one in everybody if one.home is home]
+                for attendee in coming:
+                    attendee.started = time.monotonic()
+                joining = [self.bring_in(one) for one in coming]
+                watching += [asyncio.create_task(one.watch(self.room.room_id, secrets)) for one in coming]
+                await asyncio.gather(*joining)
             await self.exchange()
-            await self.try_to_publish()
+            await asyncio.gather(*[self.try_to_publish(trial) for trial in self.trials])
             await self.break_off()
         finally:
             for task in watching:
@@ -202,19 +201,19 @@ class SitesCall:
         if one.blind or other.service_url in one.refusals:
             return True
         view = one.view_of(other)
-        begun = max(view.first_frame, view.first_tone)
+        begun = max(view.first_frame, view.first_tone)  # counts from the seat's start
         lasted = time.monotonic() - one.started - begun
         return bool(view.first_frame and view.first_tone) and lasted >= self.plan.media_seconds
 
-    async def try_to_publish(self) -> None:
-        """Whoever is connected to an SFU of others tries to send there as well."""
-
-        async def attempt(trial: Trial) -> None:
-            connection = trial.visitor.connections.get(trial.service_url)
-            if connection is not None:
-                trial.publish = await connection.try_to_publish(PUBLISH_TIMEOUT)
-
-        await asyncio.gather(*[attempt(trial) for trial in self.trials])
+    async def try_to_publish(self, trial: Trial) -> None:
+        """Whoever is connected to an SFU of others tries to send there as well; what does its own user see?"""
+        hosts = [one for one in self.attendees if one.home is trial.home and one.joined]
+        connection = trial.visitor.connections.get(trial.service_url)
+        if connection is None or not hosts:
+            return
+        trial.publish = await connection.try_to_publish(PUBLISH_TIMEOUT)
+        if hosts[0].connections[trial.service_url].sees_tracks_of(connection.seat.identity):
+            trial.publish = ""
 
     async def break_off(self) -> None:
         """One vanishes without a word to the homeserver; how long do users of another site still see them?"""

@@ -32,7 +32,7 @@ ACCESS = Outline("cross_access", "What users of other sites may do", "")
 LEAVE = Outline("cross_leave", "Leave after a break", "gone at the other sites soon after the user vanished")
 CLEANUP = Outline("cross_cleanup", "Clean-up", "nothing left on the homeservers")
 
-ABSENT = "status: 404"
+NO_ROOM = " 404 "  # how LiveKit answers whoever comes to a room that is not there, when it may not make one
 OTHERS = "The others do not see them and go on among themselves"
 
 
@@ -81,9 +81,9 @@ class Outcome:
 
 @dataclass
 class SitesFigures:
-    """What was measured; times in seconds from the moment somebody joins, loss of time of the slowest.
+    """What was measured, times in seconds.
 
-    `first_frame`: until the first picture of another site.
+    `first_frame`: the longest wait for a picture of another site, from when the later of the two began to join.
     """
 
     mode: str = COMPATIBILITY
@@ -101,21 +101,31 @@ def sight(one: Attendee, other: Attendee) -> dict[str, object]:
     return {
         "user_id": other.name,
         "on": place(member.service_url) if member and member.service_url else "",
-        "first_frame": round(view.first_frame, 3),
+        "membership": round(since_both(one, other, one.noticed.get(member.identity, 0.0)), 3) if member else 0.0,
+        "first_frame": round(wait_for(one, other), 3),
         "frames": view.frames,
         "tone_seconds": round(view.tone_seconds, 2),
     }
 
 
+def wait_for(one: Attendee, other: Attendee) -> float:
+    """Seconds until the first picture, from the moment when the later of the two began to join; 0 without one."""
+    return since_both(one, other, one.view_of(other).first_frame)
+
+
+def since_both(one: Attendee, other: Attendee, moment: float) -> float:
+    """A moment of one's time, counted from when the later of the two began to join; 0 stays 0."""
+    return max(0.0, moment and moment - max(0.0, other.started - one.started))
+
+
 def across(outcome: Outcome) -> list[float]:
-    """How long each waited for the first picture of each member of other sites, as far as one came."""
-    found = [
-        one.view_of(other).first_frame
+    """How long everybody waited for everybody of other sites."""
+    return [
+        wait_for(one, other)
         for one in outcome.inside
         for other in outcome.inside
         if one.home is not other.home
     ]
-    return [first for first in found if first]
 
 
 def figures_of(outcome: Outcome) -> SitesFigures:
@@ -249,7 +259,7 @@ def watch_verdict(outcome: Outcome, home: Home) -> Check:
     if blind:
         seen = "; ".join(f"{one.name} does not see {other.name}: {missing(one, other)}" for one, other in blind)
         return outline.fail(seen, *watch_problem(*blind[0]))
-    slowest = max(one.view_of(other).first_frame for one, other in pairs)
+    slowest = max(wait_for(one, other) for one, other in pairs)
     seen = "; ".join(f"{other.name} on {place(url_of(one, other))}" for one, other in pairs if one is users[0])
     seen = f"{seen}; first pictures after {slowest:.2f} s at most"
     if slowest > outcome.first_frame_limit:
@@ -319,11 +329,11 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
     if not tried:
         reasons = "; ".join(trial.no_token for trial in trials)
         return outline.skip(f"not tried: {reasons or 'nobody of another site got as far as this'}")
-    seen = "; ".join(f"{trial.visitor.home.server_name} {', '.join(powers(trial)) or 'may watch'}" for trial in tried)
-    wrong = [trial for trial in tried if home.full_access and bool(powers(trial)) != home.trusts(server_of(trial))]
+    seen = "; ".join(f"{server_of(trial)} {described(trial)}" for trial in tried)
+    wrong = [trial for trial in tried if home.full_access and not as_listed(trial)]
     if not wrong:
         return outline.ok(seen)
-    if powers(wrong[0]):
+    if not home.trusts(server_of(wrong[0])):
         return outline.fail(
             seen,
             f"{server_of(wrong[0])} is not in matrixrtc_full_access_homeservers of {home.server_name}, and its users "
@@ -339,6 +349,12 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
     )
 
 
+def described(trial: Trial) -> str:
+    """What a trial brought to light."""
+    refused = [power for power, has in tried_powers(trial).items() if not has]
+    return ", ".join([*powers(trial), *(f"not: {power}" for power in refused)])
+
+
 def server_of(trial: Trial) -> str:
     """Whose user tried."""
     return trial.visitor.home.server_name
@@ -352,14 +368,24 @@ def expected_access(trials: Sequence[Trial]) -> str:
     )
 
 
+def tried_powers(trial: Trial) -> dict[str, bool]:
+    """What the user could do besides watching, or could not, as far as it could be tried."""
+    tried = {"has a token to publish": trial.granted}
+    if trial.publish is not None:
+        tried["publishes"] = trial.publish == ""
+    if trial.room == "" or NO_ROOM in str(trial.room):
+        tried["opens a room"] = trial.room == ""
+    return tried
+
+
 def powers(trial: Trial) -> list[str]:
     """What the user could do besides watching."""
-    tried = {
-        "has a token to publish": trial.granted,
-        "publishes": trial.publish == "",
-        "opens a room": trial.room == "",
-    }
-    return [power for power, has in tried.items() if has]
+    return [power for power, has in tried_powers(trial).items() if has]
+
+
+def as_listed(trial: Trial) -> bool:
+    """The user has all powers or none, as the list of full access says."""
+    return all(has == trial.home.trusts(server_of(trial)) for has in tried_powers(trial).values())
 
 
 def leave_verdict(outcome: Outcome) -> Check:

@@ -123,14 +123,12 @@ class MatrixClient:
             self.call("creating the throw-away room", "POST", f"{CLIENT}/createRoom", content), "room_id"
         )
 
-    def invite(self, room_id: str, user_id: str) -> None:
-        """Invite somebody, who may be a user of another server."""
-        path = f"{CLIENT}/rooms/{quote(room_id, safe='')}/invite"
-        self.call(f"inviting {user_id}", "POST", path, {"user_id": user_id})
-
-    def join(self, room_id: str) -> None:
-        """Join a room."""
-        self.call("joining the throw-away room", "POST", f"{CLIENT}/join/{quote(room_id, safe='')}", {})
+    def join(self, room_id: str, via: str = "") -> None:
+        """Join a room, `via` a server that is in it."""
+        # the name as specified, and as homeservers before Matrix 1.12 have it
+        query = f"?{urlencode({'via': via, 'server_name': via})}" if via else ""
+        path = f"{CLIENT}/join/{quote(room_id, safe='')}{query}"
+        self.call("joining the throw-away room", "POST", path, {})
 
     def leave(self, room_id: str) -> None:
         """Leave a room and forget it."""
