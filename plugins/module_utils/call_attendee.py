@@ -40,7 +40,10 @@ def place(url: str) -> str:
 
 @dataclass(frozen=True)
 class Home:
-    """A site as the call knows it; all else is found out. `full_access`: whose users may publish there."""
+    """A site as the call knows it; all else is found out.
+
+    `full_access`: the servers whose users may publish there, empty when that is not known.
+    """
 
     server_name: str
     tokens: tuple[str, ...]
@@ -50,8 +53,7 @@ class Home:
 
     def trusts(self, server_name: str) -> bool:
         """Whether users of a server may publish on this site's SFU."""
-        listed = self.full_access or (self.server_name,)
-        return listed == ("*",) or server_name in listed
+        return self.full_access == ("*",) or server_name in self.full_access
 
 
 class BrokenError(Exception):

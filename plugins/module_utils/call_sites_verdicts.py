@@ -155,9 +155,7 @@ def figures_of(outcome: Outcome) -> SitesFigures:
 
 def at_site(outline: Outline, home: Home) -> Outline:
     """A check about one site."""
-    return replace(
-        outline, id=f"{outline.id}:{home.server_name}", title=f"{home.server_name}: {outline.title.lower()}"
-    )
+    return replace(outline, id=f"{outline.id}:{home.server_name}")
 
 
 def all_verdicts(outcome: Outcome) -> list[Check]:
@@ -193,15 +191,13 @@ def join_verdict(outcome: Outcome, home: Home) -> Check:
         affected = [attendee.name for attendee in users if not attendee.joined]
         cause, fix = join_problem(home, broken.trouble)
         seen = f"{', '.join(affected)} {'is' if len(affected) == 1 else 'are'} not in the call: {broken.trouble}"
-        return outline.fail(seen, f"{cause}. {OTHERS}.", fix)
+        return outline.fail(seen, f"{cause} {OTHERS}.", fix)
     if not users or not all(attendee.joined for attendee in users):
         return outline.skip("not tried, because there was no call")
     event = "state event" if outcome.mode == COMPATIBILITY else "sticky event"
     slowest = max(attendee.time_to_join for attendee in users)
-    return outline.ok(
-        f"{', '.join(attendee.name for attendee in users)} on {place(users[0].service_url)} after"
-        f" {slowest:.2f} s, with a {event}"
-    )
+    seen = f"{', '.join(attendee.name for attendee in users)} on {place(users[0].service_url)}, with a {event}"
+    return replace(outline.ok(seen), seconds=round(slowest, 3))
 
 
 def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
@@ -213,19 +209,19 @@ def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
             f"run site.yml for {name} (role synapse_config), or have its owner announce its SFU",
         ),
         STICKY: (
-            "Element Call in mode matrix_2_0 then says STICKY_EVENTS_NOT_SUPPORTED",
+            "Element Call in mode matrix_2_0 then says STICKY_EVENTS_NOT_SUPPORTED.",
             f"set synapse_config_sticky_events to true for {name}, or do not pin matrix_2_0",
         ),
         ROOM: (
-            f"{name} and {'the other site'} do not federate: one homeserver does not reach the other",
-            f"see that each homeserver reaches the other's federation port; journalctl -u matrix-synapse at {name}",
+            f"the homeserver of {name} does not get into the room: the homeservers do not reach each other.",
+            f"see that they reach each other's federation port; journalctl -u matrix-synapse at {name}",
         ),
         CONNECTION: (
             f"the SFU of {name} does not let its own users in. {NO_SFU}",
             f"see the site's own checks; journalctl -u livekit at {name}",
         ),
         MEMBERSHIP: (
-            f'the homeserver of {name} refuses the membership. Element Call then says "Connection lost"',
+            f'the homeserver of {name} refuses the membership. Element Call then says "Connection lost".',
             "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
         ),
     }
@@ -262,13 +258,14 @@ def watch_verdict(outcome: Outcome, home: Home) -> Check:
     slowest = max(wait_for(one, other) for one, other in pairs)
     seen = "; ".join(f"{other.name} on {place(url_of(one, other))}" for one, other in pairs if one is users[0])
     seen = f"{seen}; first pictures after {slowest:.2f} s at most"
+    check = outline.ok(seen)
     if slowest > outcome.first_frame_limit:
-        return outline.warn(
+        check = outline.warn(
             seen,
-            f"pictures take longer than {outcome.first_frame_limit:.0f} s: federation is slow, or the host busy",
+            f"pictures take longer than {outcome.first_frame_limit:.0f} s: federation is slow, or a host busy",
             "repeat the check from elsewhere; look at the load of both homeservers",
         )
-    return outline.ok(seen)
+    return replace(check, seconds=round(slowest, 3))
 
 
 def seen_and_heard(one: Attendee, other: Attendee) -> bool:
@@ -352,7 +349,8 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
 def described(trial: Trial) -> str:
     """What a trial brought to light."""
     refused = [power for power, has in tried_powers(trial).items() if not has]
-    return ", ".join([*powers(trial), *(f"not: {power}" for power in refused)])
+    can = ", ".join(powers(trial)) or "watches"
+    return f"{can} (and not: {', '.join(refused)})" if refused else can
 
 
 def server_of(trial: Trial) -> str:
@@ -370,7 +368,7 @@ def expected_access(trials: Sequence[Trial]) -> str:
 
 def tried_powers(trial: Trial) -> dict[str, bool]:
     """What the user could do besides watching, or could not, as far as it could be tried."""
-    tried = {"has a token to publish": trial.granted}
+    tried = {"gets a token to publish": trial.granted}
     if trial.publish is not None:
         tried["publishes"] = trial.publish == ""
     if trial.room == "" or NO_ROOM in str(trial.room):
@@ -393,7 +391,8 @@ def leave_verdict(outcome: Outcome) -> Check:
     if outcome.stayed is None:
         return LEAVE.skip("not tried: it takes users of two sites in the call, and delayed events")
     if outcome.stayed < outcome.leave_timeout:
-        return LEAVE.ok(f"{outcome.leaver} was gone after {outcome.stayed:.1f} s")
+        gone = LEAVE.ok(f"{outcome.leaver} was gone after {outcome.stayed:.1f} s")
+        return replace(gone, seconds=round(outcome.stayed, 3))
     return LEAVE.fail(
         f"{outcome.leaver} was still there after {outcome.stayed:.0f} s",
         "the token service of their site did not send the leave, or it did not get over federation",

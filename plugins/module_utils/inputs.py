@@ -9,6 +9,7 @@ from typing import Any
 
 from .inputs_certificate import check_rtc_certificate
 from .inputs_element_call import check_element_call
+from .inputs_federation import check_federation
 from .inputs_livekit import check_livekit
 from .inputs_report import Inputs
 from .inputs_server import check_firewall, check_nginx, check_synapse, check_well_known
@@ -26,6 +27,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "well_known": check_well_known,
     "element_call": check_element_call,
     "matrixrtc_stuck": check_stuck_calls,
+    "matrixrtc_federation": check_federation,
 }
 
 

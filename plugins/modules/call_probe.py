@@ -54,8 +54,8 @@ options:
         type: str
         required: true
       users:
-        description: Accounts of the site's homeserver, with devices. With two the call goes on among the others
-          when one site is broken.
+        description: Accounts of the site's homeserver, with devices. Two for each show that a site that is broken
+          does not disturb the others.
         type: list
         elements: dict
         required: true
@@ -73,11 +73,11 @@ options:
         type: str
         default: ""
       full_access_homeservers:
-        description: The servers whose users may publish on the site's SFU, or V(*). Empty when nobody knows; then
-          it is only reported what they may do.
+        description:
+          - The servers whose users may publish on the site's SFU, or V(*). Empty means its own server alone. Left
+            out, nobody knows, and it is only reported what users of others may do.
         type: list
         elements: str
-        default: []
   mode:
     description:
       - With O(sites) how memberships are written, as Element Call's setting of that name. In V(compatibility) they
@@ -243,6 +243,7 @@ call:
       elements: dict
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -280,7 +281,7 @@ ARGUMENTS = {
             "server_name": {"type": "str", "required": True},
             "users": {**USERS, "required": True},
             "homeserver_url": {"type": "str", "default": ""},
-            "full_access_homeservers": {"type": "list", "elements": "str", "default": []},
+            "full_access_homeservers": {"type": "list", "elements": "str"},
         },
     },
     "mode": {"type": "str", "choices": list(MODES), "default": COMPATIBILITY},
@@ -301,6 +302,11 @@ ARGUMENTS = {
 }
 
 
+def full_access(server_name: str, listed: Sequence[str] | None) -> tuple[str, ...]:
+    """Whose users may publish on a site's SFU; nobody when that is not known."""
+    return () if listed is None else tuple(listed) or (server_name,)
+
+
 def sites_plan(options: dict[str, Any], http: HttpClient) -> SitesPlan:
     """The call between sites that the options describe."""
     homes = [
@@ -309,7 +315,7 @@ def sites_plan(options: dict[str, Any], http: HttpClient) -> SitesPlan:
             tokens=tuple(user["access_token"] for user in site["users"]),
             user_ids=tuple(user["user_id"] for user in site["users"]),
             homeserver_url=site["homeserver_url"],
-            full_access=tuple(site["full_access_homeservers"]),
+            full_access=full_access(site["server_name"], site["full_access_homeservers"]),
         )
         for site in options["sites"]
     ]
