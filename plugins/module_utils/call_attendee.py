@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One participant of a call between sites, who acts as Element Call does.
 
-Everybody publishes on the SFU of their own homeserver and receives from each other member on the SFU that this
-member's own event names (MSC4143, MSC4195). The own token is that of /sfu/get in mode `compatibility` and that
-of /get_token in `matrix_2_0`; for others' SFUs /get_token is asked first, then /sfu/get.
+Everybody publishes on the SFU of their own homeserver and receives from each other member on the SFU that
+this member's own event names (MSC4143, MSC4195). The own token is that of /sfu/get in mode `compatibility`
+and that of /get_token in `matrix_2_0`; for others' SFUs /get_token is asked first, then /sfu/get.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Home:
 
 
 class BrokenError(Exception):
-    """A participant cannot go on; the text says what happened, `step` where and `status` what was answered."""
+    """A participant cannot go on; the text says what happened, `step` where, `status` what was answered."""
 
     def __init__(self, step: str, seen: str, status: int = 0) -> None:
         super().__init__(seen)
@@ -73,8 +73,8 @@ CONNECTION, MEMBERSHIP = "connection", "membership"
 class Attendee:
     """One user in the call. `trouble`: why they are not in it. The rest fills up as the call goes on.
 
-    `refusals`: by the service URL of an SFU why nothing can be seen there; `blind`: why the own homeserver does
-    not tell any more who is in the call.
+    `refusals`: by the service URL of an SFU why nothing can be seen there; `noticed`: by identity when the
+    membership came; `blind`: why the own homeserver does not tell any more who is in the call.
     """
 
     home: Home
@@ -122,7 +122,7 @@ class Attendee:
             raise BrokenError(step, str(error), error.status) from error
 
     def find_transport(self) -> None:
-        """The first livekit transport of the own homeserver; older ones announce it in the well-known only."""
+        """The first livekit transport of the own homeserver; older ones have only the well-known."""
         try:
             found: list[dict[str, object]] = self.caller.client.transports()
         except MatrixError as error:

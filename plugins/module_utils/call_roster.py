@@ -41,10 +41,16 @@ class Roster:
     def take(self, event: Mapping[str, object]) -> None:
         """Go by one event, if it is about a membership."""
         content = event.get("content")
-        if event.get("type") != (STICKY_TYPE if self._sticky else MEMBER_TYPE) or not isinstance(content, dict):
+        if event.get("type") != (STICKY_TYPE if self._sticky else MEMBER_TYPE) or not isinstance(
+            content, dict
+        ):
             return
         # MSC4354: a sticky key is the sender's own; with the state key nobody else can write it.
-        key = f"{event.get('sender')} {content.get(STICKY_KEY)}" if self._sticky else str(event.get("state_key"))
+        key = (
+            f"{event.get('sender')} {content.get(STICKY_KEY)}"
+            if self._sticky
+            else str(event.get("state_key"))
+        )
         member = member_of(event)
         if member:
             self.members[key] = member
@@ -54,5 +60,6 @@ class Roster:
     def of(self, user_id: str, device_id: str) -> Member | None:
         """The membership of a device."""
         return next(
-            (one for one in self.members.values() if (one.user_id, one.device_id) == (user_id, device_id)), None
+            (one for one in self.members.values() if (one.user_id, one.device_id) == (user_id, device_id)),
+            None,
         )

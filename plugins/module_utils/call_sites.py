@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from .call_attendee import MEMBERSHIP, ROOM, STICKY, TRANSPORT, Attendee, BrokenError, Home
-from .call_membership import COMPATIBILITY, MATRIX_2_0
 from .call_media import trust
+from .call_membership import COMPATIBILITY, MATRIX_2_0
 from .call_room import Caller, CallRoom
 from .call_signal import Listener, SignalError
-from .call_sites_verdicts import Outcome, SitesFigures, Trial, all_verdicts, figures_of
+from .call_sites_figures import Outcome, SitesFigures, Trial, figures_of
+from .call_sites_verdicts import all_verdicts
 from .checks import Check
 from .endpoint_site import Site, discover
 from .http_client import HttpClient
@@ -67,7 +68,9 @@ def find_attendees(plan: SitesPlan, home: Home) -> Found:
         except MatrixError as error:
             return none(str(error))
         if account.server_name != home.server_name or not account.device_id:
-            return none(f"{account.user_id} ({account.device_id or 'no device'}) is no user with a device of it")
+            return none(
+                f"{account.user_id} ({account.device_id or 'no device'}) is no user with a device of it"
+            )
         found.append(Attendee(home, Caller(client, account), plan.http))
     missing = {name for name in home.user_ids if name} - {attendee.name for attendee in found}
     return none(f"no token is that of {', '.join(sorted(missing))}") if missing else Found(tuple(found))
@@ -129,9 +132,10 @@ class SitesCall:
 
     def knock_everywhere(self) -> None:
         """One user of each site tries to get into a call that nobody of another site has begun there."""
-        visitors = {attendee.home.server_name: attendee for attendee in reversed(self.present())}
-        pairs = [(one, other) for one in visitors.values() for other in visitors.values() if one is not other]
-        pairs = [(one, other) for one, other in pairs if one.service_url != other.service_url]
+        inside = [attendee for attendee in self.attendees if attendee.caller.in_room]
+        visitors = {attendee.home.server_name: attendee for attendee in reversed(inside)}.values()
+        hosts = [attendee for attendee in visitors if attendee.service_url]
+        pairs = [(one, host) for one in visitors for host in hosts if one.service_url != host.service_url]
         with ThreadPoolExecutor(max_workers=max(1, len(pairs))) as pool:
             self.trials = list(pool.map(lambda pair: self.knock(*pair), pairs))
 
@@ -157,7 +161,9 @@ class SitesCall:
         everybody = self.present()
         workers = ThreadPoolExecutor(max_workers=THREADS * max(1, len(everybody)))
         asyncio.get_running_loop().set_default_executor(workers)
-        secrets = {(one.caller.account.user_id, one.caller.account.device_id): one.secret for one in everybody}
+        secrets = {
+            (one.caller.account.user_id, one.caller.account.device_id): one.secret for one in everybody
+        }
         watching: list[asyncio.Task[None]] = []
         try:
             for home in self.plan.homes:  # those of one site come into a call that others are in already
@@ -206,7 +212,7 @@ class SitesCall:
         return bool(view.first_frame and view.first_tone) and lasted >= self.plan.media_seconds
 
     async def try_to_publish(self, trial: Trial) -> None:
-        """Whoever is connected to an SFU of others tries to send there as well; what does its own user see?"""
+        """Whoever is connected to an SFU of others tries to send there, too; does its own user see that?"""
         hosts = [one for one in self.attendees if one.home is trial.home and one.joined]
         connection = trial.visitor.connections.get(trial.service_url)
         if connection is None or not hosts:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from .call_attendee import (
     CONNECTION,
@@ -20,6 +20,7 @@ from .call_attendee import (
     place,
 )
 from .call_membership import COMPATIBILITY
+from .call_sites_figures import Outcome, Trial, wait_for
 from .checks import Check, Outline
 from .endpoint_site import NO_ACCESS, NO_SFU, NO_TRANSPORT
 
@@ -34,123 +35,6 @@ CLEANUP = Outline("cross_cleanup", "Clean-up", "nothing left on the homeservers"
 
 NO_ROOM = " 404 "  # how LiveKit answers whoever comes to a room that is not there, when it may not make one
 OTHERS = "The others do not see them and go on among themselves"
-
-
-@dataclass
-class Trial:
-    """What a user of another site may do on an SFU. None: not tried; else why it was refused, '' if not."""
-
-    visitor: Attendee
-    home: Home
-    service_url: str
-    no_token: str = ""
-    granted: bool = False
-    publish: str | None = None
-    room: str | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything about a call between sites. `unknown`: by server name why it has nobody in the call.
-
-    `stayed`: how long the one who vanished was still seen, None when that was not tried.
-    """
-
-    homes: Sequence[Home]
-    mode: str
-    attendees: Sequence[Attendee]
-    unknown: dict[str, str]
-    trials: Sequence[Trial]
-    room_id: str = ""
-    leaver: str = ""
-    stayed: float | None = None
-    leftovers: Sequence[str] = ()
-    seconds: float = 0.0
-    leave_timeout: float = 8.0
-    first_frame_limit: float = 3.0
-
-    def of(self, home: Home) -> list[Attendee]:
-        """The users of one site."""
-        return [attendee for attendee in self.attendees if attendee.home is home]
-
-    @property
-    def inside(self) -> list[Attendee]:
-        """Everybody who got into the call."""
-        return [attendee for attendee in self.attendees if attendee.joined]
-
-
-@dataclass
-class SitesFigures:
-    """What was measured, times in seconds.
-
-    `first_frame`: the longest wait for a picture of another site, from when the later of the two began to join.
-    """
-
-    mode: str = COMPATIBILITY
-    room_id: str = ""
-    users: list[str] = field(default_factory=list)
-    participants: list[dict[str, object]] = field(default_factory=list)
-    first_frame: float = 0.0
-    membership_stayed: float = 0.0
-    seconds: float = 0.0
-
-
-def sight(one: Attendee, other: Attendee) -> dict[str, object]:
-    """What one saw of another, and where."""
-    member, view = one.member_of(other), one.view_of(other)
-    return {
-        "user_id": other.name,
-        "on": place(member.service_url) if member and member.service_url else "",
-        "membership": round(since_both(one, other, one.noticed.get(member.identity, 0.0)), 3) if member else 0.0,
-        "first_frame": round(wait_for(one, other), 3),
-        "frames": view.frames,
-        "tone_seconds": round(view.tone_seconds, 2),
-    }
-
-
-def wait_for(one: Attendee, other: Attendee) -> float:
-    """Seconds until the first picture, from the moment when the later of the two began to join; 0 without one."""
-    return since_both(one, other, one.view_of(other).first_frame)
-
-
-def since_both(one: Attendee, other: Attendee, moment: float) -> float:
-    """A moment of one's time, counted from when the later of the two began to join; 0 stays 0."""
-    return max(0.0, moment and moment - max(0.0, other.started - one.started))
-
-
-def across(outcome: Outcome) -> list[float]:
-    """How long everybody waited for everybody of other sites."""
-    return [
-        wait_for(one, other)
-        for one in outcome.inside
-        for other in outcome.inside
-        if one.home is not other.home
-    ]
-
-
-def figures_of(outcome: Outcome) -> SitesFigures:
-    """The figures of a call."""
-    inside = outcome.inside
-    return SitesFigures(
-        mode=outcome.mode,
-        room_id=outcome.room_id,
-        users=[attendee.name for attendee in outcome.attendees],
-        participants=[
-            {
-                "user_id": one.name,
-                "server_name": one.home.server_name,
-                "published_on": place(one.service_url) if one.joined else "",
-                "trouble": str(one.trouble or ""),
-                "time_to_token": round(one.time_to_token, 3),
-                "time_to_join": round(one.time_to_join, 3),
-                "watched": [sight(one, other) for other in inside if one is not other] if one.joined else [],
-            }
-            for one in outcome.attendees
-        ],
-        first_frame=round(max(across(outcome), default=0.0), 3),
-        membership_stayed=round(outcome.stayed or 0.0, 3),
-        seconds=round(outcome.seconds, 3),
-    )
 
 
 def at_site(outline: Outline, home: Home) -> Outline:
@@ -190,13 +74,17 @@ def join_verdict(outcome: Outcome, home: Home) -> Check:
     if broken is not None and broken.trouble is not None:
         affected = [attendee.name for attendee in users if not attendee.joined]
         cause, fix = join_problem(home, broken.trouble)
-        seen = f"{', '.join(affected)} {'is' if len(affected) == 1 else 'are'} not in the call: {broken.trouble}"
+        seen = (
+            f"{', '.join(affected)} {'is' if len(affected) == 1 else 'are'} not in the call: {broken.trouble}"
+        )
         return outline.fail(seen, f"{cause} {OTHERS}.", fix)
     if not users or not all(attendee.joined for attendee in users):
         return outline.skip("not tried, because there was no call")
     event = "state event" if outcome.mode == COMPATIBILITY else "sticky event"
     slowest = max(attendee.time_to_join for attendee in users)
-    seen = f"{', '.join(attendee.name for attendee in users)} on {place(users[0].service_url)}, with a {event}"
+    seen = (
+        f"{', '.join(attendee.name for attendee in users)} on {place(users[0].service_url)}, with a {event}"
+    )
     return replace(outline.ok(seen), seconds=round(slowest, 3))
 
 
@@ -205,7 +93,7 @@ def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
     name = home.server_name
     known = {
         TRANSPORT: (
-            f"the homeserver of {name} announces no SFU, so its users have none to publish on. {NO_TRANSPORT}",
+            f"the homeserver of {name} announces no SFU for its users to publish on. {NO_TRANSPORT}",
             f"run site.yml for {name} (role synapse_config), or have its owner announce its SFU",
         ),
         STICKY: (
@@ -235,7 +123,7 @@ def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
     if trouble.status == 500:
         return (
             f"the SFU of {name} is down, or has other keys than its token service. {NO_ACCESS}",
-            f"see the site's own checks; journalctl -u livekit at {name}; systemctl start livekit, or run site.yml",
+            f"see the site's own checks; journalctl -u livekit at {name}; systemctl start livekit there",
         )
     return (
         f"the token service of {name} does not answer as it should. {NO_ACCESS}",
@@ -248,15 +136,20 @@ def watch_verdict(outcome: Outcome, home: Home) -> Check:
     outline = at_site(WATCH, home)
     users = [attendee for attendee in outcome.of(home) if attendee.joined]
     pairs = [(one, other) for one in users for other in outcome.inside if one is not other]
+    if not users:
+        return outline.skip(f"none of its users is in the call: see {at_site(JOIN, home).id}")
     if not pairs:
-        why = f"none of its users is in the call: see {at_site(JOIN, home).id}" if not users else "nobody else is in the call"
-        return outline.skip(why)
+        return outline.skip("nobody else is in the call")
     blind = [(one, other) for one, other in pairs if not seen_and_heard(one, other)]
     if blind:
-        seen = "; ".join(f"{one.name} does not see {other.name}: {missing(one, other)}" for one, other in blind)
+        seen = "; ".join(
+            f"{one.name} does not see {other.name}: {missing(one, other)}" for one, other in blind
+        )
         return outline.fail(seen, *watch_problem(*blind[0]))
     slowest = max(wait_for(one, other) for one, other in pairs)
-    seen = "; ".join(f"{other.name} on {place(url_of(one, other))}" for one, other in pairs if one is users[0])
+    seen = "; ".join(
+        f"{other.name} on {place(url_of(one, other))}" for one, other in pairs if one is users[0]
+    )
     seen = f"{seen}; first pictures after {slowest:.2f} s at most"
     check = outline.ok(seen)
     if slowest > outcome.first_frame_limit:
@@ -304,8 +197,8 @@ def watch_problem(one: Attendee, other: Attendee) -> tuple[str, str]:
     if "401" in refusal:
         return (
             f"the token service of {there} cannot verify users of {here}. {NO_ACCESS}",
-            f"see that the RTC host of {there} reaches https://{here}/.well-known/matrix/server and the host named "
-            f"there; journalctl -u lk-jwt-service at {there}",
+            f"see that the RTC host of {there} reaches https://{here}/.well-known/matrix/server, and the host "
+            f"that is named in it; journalctl -u lk-jwt-service at {there}",
         )
     if refusal:
         return (
@@ -330,18 +223,17 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
     wrong = [trial for trial in tried if home.full_access and not as_listed(trial)]
     if not wrong:
         return outline.ok(seen)
-    if not home.trusts(server_of(wrong[0])):
+    visitor, listed = server_of(wrong[0]), f"matrixrtc_full_access_homeservers of {home.server_name}"
+    if not home.trusts(visitor):
         return outline.fail(
             seen,
-            f"{server_of(wrong[0])} is not in matrixrtc_full_access_homeservers of {home.server_name}, and its users "
-            "can use this SFU for calls of their own",
-            f"run site.yml for {home.server_name}; see that livekit.yaml has room.auto_create: false and that the "
-            "token service is 0.7 or newer",
+            f"{visitor} is not in {listed}, and its users can use this SFU for calls of their own",
+            f"run site.yml for {home.server_name}; see that livekit.yaml has room.auto_create: false and that "
+            "the token service is 0.7 or newer",
         )
     return outline.fail(
         seen,
-        f"{server_of(wrong[0])} is in matrixrtc_full_access_homeservers of {home.server_name}, and its users may only "
-        "watch: the token service runs on another list",
+        f"{visitor} is in {listed}, and its users may only watch: the token service runs on another list",
         f"run site.yml for {home.server_name}",
     )
 
@@ -360,10 +252,9 @@ def server_of(trial: Trial) -> str:
 
 def expected_access(trials: Sequence[Trial]) -> str:
     """What the list of full access says, in words."""
-    return "; ".join(
-        f"{server_of(trial)} {'publishes and opens rooms' if trial.home.trusts(server_of(trial)) else 'watches only'}"
-        for trial in trials
-    )
+    words = {True: "publishes and opens rooms", False: "watches only"}
+    visitors = [(server_of(trial), trial.home.trusts(server_of(trial))) for trial in trials]
+    return "; ".join(f"{visitor} {words[trusted]}" for visitor, trusted in visitors)
 
 
 def tried_powers(trial: Trial) -> dict[str, bool]:

@@ -18,5 +18,7 @@ def check_federation(inputs: Inputs, _secret: str) -> None:
     called = [str(name) for name in inputs.values.get("called") or []]
     for name in sorted({name for name in called if name and called.count(name) > 1}):
         inputs.refuse(
-            "partners", f"{shown(name)} is called already", "Leave it out: sites of the inventory need no entry."
+            "partners",
+            f"{shown(name)} is called already",
+            "Leave it out: sites of the inventory need no entry.",
         )

@@ -102,10 +102,16 @@ def sites_texts(figures: Mapping[str, object]) -> list[str]:
     for one in mappings(figures.get("participants")):
         seen = ", ".join(
             f"{other.get('user_id')} on {other.get('on') or 'no SFU'}"
-            + (f" after {first:.2f} s" if isinstance(first := other.get("first_frame"), float) and first else ": nothing")
+            + (
+                f" after {first:.2f} s"
+                if isinstance(first := other.get("first_frame"), float) and first
+                else ": nothing"
+            )
             for other in mappings(one.get("watched"))
         )
-        where = f"on {one.get('published_on')}" if one.get("published_on") else f"nowhere ({one.get('trouble')})"
+        where = (
+            f"on {one.get('published_on')}" if one.get("published_on") else f"nowhere ({one.get('trouble')})"
+        )
         texts.append(f"{one.get('user_id')} published {where}" + (f"; saw {seen}" if seen else ""))
     first = figures.get("first_frame")
     came = f"pictures of other sites within {first:.2f} s; " if isinstance(first, float) and first else ""

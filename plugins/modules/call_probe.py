@@ -21,9 +21,10 @@ description:
     missing or rejected webhook.
   - The room is made for the call and left afterwards, the memberships end, nothing stays on the homeserver.
     Give it accounts of its own, for their other devices see the invitation.
-  - With O(sites) the call is between users of several sites instead. Everybody publishes on the SFU of their own
-    homeserver and receives from each other member on the SFU that this member's event names, as it comes from
-    the own homeserver through /sync. Users of other sites also try to publish on each SFU, and to open a room.
+  - With O(sites) the call is between users of several sites instead. Everybody publishes on the SFU of their
+    own homeserver and receives from each other member on the SFU that this member's event names, as it comes
+    from the own homeserver through /sync. Users of other sites also try to publish on each SFU, and to open a
+    room there.
   - A fault of the site never fails the task; M(matrixrtc.backend.report) does that, after it has shown all
     checks.
 requirements:
@@ -74,15 +75,15 @@ options:
         default: ""
       full_access_homeservers:
         description:
-          - The servers whose users may publish on the site's SFU, or V(*). Empty means its own server alone. Left
-            out, nobody knows, and it is only reported what users of others may do.
+          - The servers whose users may publish on the site's SFU, or V(*). Empty means its own server alone.
+            Left out, nobody knows, and it is only reported what users of others may do.
         type: list
         elements: str
   mode:
     description:
-      - With O(sites) how memberships are written, as Element Call's setting of that name. In V(compatibility) they
-        are state events. V(matrix_2_0) has sticky events (MSC4354) and hashed identities, and needs homeservers
-        that have them.
+      - With O(sites) how memberships are written, as Element Call's setting of that name. In V(compatibility)
+        they are state events. V(matrix_2_0) has sticky events (MSC4354) and hashed identities, and needs
+        homeservers that have them.
     type: str
     choices: [compatibility, matrix_2_0]
     default: compatibility
@@ -145,8 +146,8 @@ options:
     default: disconnect
   leave_timeout:
     description:
-      - Seconds that a membership may stay after the break. V(0) means 5 for V(disconnect) and 40 for V(kill), and
-        8 with O(sites).
+      - Seconds that a membership may stay after the break. V(0) means 5 for V(disconnect) and 40 for V(kill),
+        and 8 with O(sites).
     type: float
     default: 0
   media_seconds:

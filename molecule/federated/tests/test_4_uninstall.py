@@ -1,4 +1,4 @@
-"""Removal brings every file, rule, user, unit and answer of both sites back. Runs last: nothing is deployed afterwards."""
+"""Removal brings everything of both sites back. Runs last: nothing is deployed afterwards."""
 
 from __future__ import annotations
 
