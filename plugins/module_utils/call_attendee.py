@@ -140,7 +140,7 @@ class Attendee:
     async def join(self, room: CallRoom) -> None:
         """Get into the call. Raises BrokenError.
 
-        The token service makes the SFU's room, which others may not, so its token comes before the membership.
+        The token comes before the membership: with it the token service makes the SFU's room, for all others.
         """
         async with self.lock(self.service_url):
             delay = min(DELEGATED_DELAY, await self.act(MEMBERSHIP, self.caller.client.longest_delay))

@@ -155,7 +155,7 @@ def watch_verdict(outcome: Outcome, home: Home) -> Check:
     if slowest > outcome.first_frame_limit:
         check = outline.warn(
             seen,
-            f"pictures take longer than {outcome.first_frame_limit:.0f} s: federation is slow, or a host busy",
+            f"pictures take more than {outcome.first_frame_limit:.0f} s: federation is slow, or a host busy",
             "repeat the check from elsewhere; look at the load of both homeservers",
         )
     return replace(check, seconds=round(slowest, 3))
@@ -197,8 +197,8 @@ def watch_problem(one: Attendee, other: Attendee) -> tuple[str, str]:
     if "401" in refusal:
         return (
             f"the token service of {there} cannot verify users of {here}. {NO_ACCESS}",
-            f"see that the RTC host of {there} reaches https://{here}/.well-known/matrix/server, and the host "
-            f"that is named in it; journalctl -u lk-jwt-service at {there}",
+            f"see that the RTC host of {there} reaches https://{here}/.well-known/matrix/server and the host"
+            f" in it; journalctl -u lk-jwt-service at {there}",
         )
     if refusal:
         return (
@@ -228,8 +228,8 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
         return outline.fail(
             seen,
             f"{visitor} is not in {listed}, and its users can use this SFU for calls of their own",
-            f"run site.yml for {home.server_name}; see that livekit.yaml has room.auto_create: false and that "
-            "the token service is 0.7 or newer",
+            f"run site.yml for {home.server_name}; see that livekit.yaml has room.auto_create: false and"
+            " that the token service is 0.7 or newer",
         )
     return outline.fail(
         seen,

@@ -55,8 +55,9 @@ options:
         type: str
         required: true
       users:
-        description: Accounts of the site's homeserver, with devices. Two for each show that a site that is broken
-          does not disturb the others.
+        description:
+          - Accounts of the site's homeserver, with devices. Two for each show that a site that is broken does
+            not disturb the others.
         type: list
         elements: dict
         required: true
