@@ -73,6 +73,7 @@ CONNECTION, MEMBERSHIP = "connection", "membership"
 class Attendee:
     """One user in the call. `trouble`: why they are not in it. The rest fills up as the call goes on.
 
+    `delay`: how many milliseconds ahead the leave can be scheduled, 0 when it cannot.
     `refusals`: by the service URL of an SFU why nothing can be seen there; `noticed`: by identity when the
     membership came; `blind`: why the own homeserver does not tell any more who is in the call.
     """
@@ -84,6 +85,7 @@ class Attendee:
     nonce: int = field(default_factory=lambda: int.from_bytes(os.urandom(2), "big"))
     key: str = field(default_factory=lambda: os.urandom(KEY_LENGTH).hex())
     transport: dict[str, object] = field(default_factory=dict)
+    delay: int = 0
     trouble: BrokenError | None = None
     joined: bool = False
     started: float = 0.0
@@ -131,6 +133,7 @@ class Attendee:
             foci = self.well_known().get(FOCI)
             found = [entry for entry in foci if isinstance(entry, dict)] if isinstance(foci, list) else []
         self.transport = dict(next((entry for entry in found if livekit_urls([entry])), {}))
+        self.delay = min(DELEGATED_DELAY, self.caller.client.longest_delay())
 
     def well_known(self) -> dict[str, object]:
         """The client well-known of the own server."""
@@ -143,13 +146,14 @@ class Attendee:
         The token comes before the membership: with it the token service makes the SFU's room, for all others.
         """
         async with self.lock(self.service_url):
-            delay = min(DELEGATED_DELAY, await self.act(MEMBERSHIP, self.caller.client.longest_delay))
-            if delay:
-                await self.act(MEMBERSHIP, lambda: room.schedule_leave(self.caller, delay))
-            access = await asyncio.to_thread(self.own_token, room.room_id, delay)
+            if self.delay:
+                await self.act(MEMBERSHIP, lambda: room.schedule_leave(self.caller, self.delay))
+            access = await asyncio.to_thread(self.own_token, room.room_id)
             self.time_to_token = time.monotonic() - self.started
             await asyncio.gather(
-                self.publish(access), self.act(MEMBERSHIP, lambda: room.enter(self.caller, self.transport))
+                self.publish(access),
+                self.act(MEMBERSHIP, lambda: room.enter(self.caller, self.transport)),
+                asyncio.to_thread(self.hand_over_leave, room.room_id),
             )
         self.joined, self.time_to_join = True, time.monotonic() - self.started
 
@@ -193,20 +197,29 @@ class Attendee:
         member = {"id": member_id, "claimed_user_id": account.user_id, "claimed_device_id": account.device_id}
         return {"room_id": room_id, "slot_id": SLOT, "member": member}
 
-    def own_token(self, room_id: str, delay: int) -> Access:
-        """The token of the own SFU, and the leave handed over to the token service. Raises BrokenError."""
+    @property
+    def leave_fields(self) -> dict[str, object]:
+        """With these a leave is handed over to the token service."""
         base_url = self.caller.client.base_url
-        handed = {"delay_id": self.caller.delay_id, "delay_timeout": delay, "delay_cs_api_url": base_url}
-        if not self.caller.member_id:
-            body = {**self.legacy_body(room_id), **(handed if delay else {})}
-            return self.granted(self.service_url, self.post(self.service_url, "/sfu/get", body))
-        body = self.member_body(room_id, self.caller.member_id)
-        access = self.granted(self.service_url, self.post(self.service_url, "/get_token", body))
-        if delay:
-            answer = self.post(self.service_url, "/delegate_delayed_leave", {**body, **handed})
-            if answer.status != 200:
-                raise BrokenError(TOKEN, f"/delegate_delayed_leave: {answer.summary()}", answer.status)
-        return access
+        handed = {"delay_id": self.caller.delay_id, "delay_timeout": self.delay, "delay_cs_api_url": base_url}
+        return handed if self.delay else {}
+
+    def own_token(self, room_id: str) -> Access:
+        """The token of the own SFU; /sfu/get takes the leave, too. Raises BrokenError."""
+        if self.caller.member_id:
+            body = self.member_body(room_id, self.caller.member_id)
+            return self.granted(self.service_url, self.post(self.service_url, "/get_token", body))
+        body = {**self.legacy_body(room_id), **self.leave_fields}
+        return self.granted(self.service_url, self.post(self.service_url, "/sfu/get", body))
+
+    def hand_over_leave(self, room_id: str) -> None:
+        """In Matrix 2.0 mode the leave has an endpoint of its own. Raises BrokenError."""
+        if not self.caller.member_id or not self.delay:
+            return
+        body = {**self.member_body(room_id, self.caller.member_id), **self.leave_fields}
+        answer = self.post(self.service_url, "/delegate_delayed_leave", body)
+        if answer.status != 200:
+            raise BrokenError(TOKEN, f"/delegate_delayed_leave: {answer.summary()}", answer.status)
 
     def foreign_token(self, service_url: str, room_id: str, member_id: str) -> tuple[Access, str]:
         """The token of somebody else's SFU, and the identity that goes with it. Raises BrokenError."""

@@ -15,7 +15,8 @@ PARTNER_REMEDY = (
 def check_federation(inputs: Inputs, _secret: str) -> None:
     """Sites outside the inventory, by their server names; `called` are all that are called, those included."""
     inputs.read_list("partners", server_name, PARTNER_REMEDY, required=False)
-    called = [str(name) for name in inputs.values.get("called") or []]
+    given = inputs.values.get("called")
+    called = [str(name) for name in given] if isinstance(given, (list, tuple)) else []
     for name in sorted({name for name in called if name and called.count(name) > 1}):
         inputs.refuse(
             "partners",

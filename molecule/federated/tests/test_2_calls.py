@@ -56,8 +56,8 @@ def first_pictures(run: Run) -> list[float]:
 
 
 def measured(what: str, mode: int) -> Run:
-    """A call that works; the wait is measured once more when something else kept the machine busy."""
-    for _attempt in range(2):
+    """A call that works; the wait is measured again while something else keeps the machine busy."""
+    for _attempt in range(3):
         run = call().ok()
         if first_pictures(run)[mode] <= BUDGET:
             break
@@ -93,34 +93,24 @@ def test_matrix_2_0_mode_takes_sticky_events_at_every_homeserver():
     play("site", "--tags", "synapse_config").ok()
 
 
-def test_only_a_partner_in_the_list_publishes_and_opens_rooms():
+def test_only_whoever_is_listed_publishes_and_opens_rooms():
     deploy = ("site", "--limit", "matrix-alpha", "--tags", "lk_jwt_service")
-    with variables("host_vars/matrix-alpha", f"matrixrtc_full_access_homeservers: [{ALPHA}, {BETA}]\n"):
-        early = call()
-        assert status(early, f"cross_access:{ALPHA}") == ["FAIL"]
-        assert "the token service runs on another list" in plain(early)
+    place, listed = "host_vars/matrix-alpha", "matrixrtc_full_access_homeservers"
+    with variables(place, f"{listed}: [{ALPHA}, {BETA}]\n"):
         play(*deploy).ok()
-        assert status(call().ok(), f"cross_access:{BETA}") == ["ok"], (
-            "nothing changed for the other direction"
-        )
-    late = call()
-    assert status(late, f"cross_access:{ALPHA}") == ["FAIL"]
-    assert "gets a token to publish, publishes, opens a room" in plain(late)
-    play(*deploy).ok()
-    call().ok()
-
-
-def test_everybody_only_with_a_word_of_its_own():
-    deploy = ("site", "--limit", "matrix-alpha", "--tags", "lk_jwt_service")
-    with variables("host_vars/matrix-alpha", 'matrixrtc_full_access_homeservers: ["*"]\n'):
+        run = call().ok()
+        assert status(run, f"cross_access:{BETA}") == ["ok"], "nothing changed for the other direction"
+    with variables(place, f'{listed}: ["*"]\n'):
         refused = play(*deploy)
         assert refused.status != 0
         assert refused.changed == 0
         assert "matrixrtc_allow_any_homeserver" in refused.output
-    everybody = 'matrixrtc_full_access_homeservers: ["*"]\nmatrixrtc_allow_any_homeserver: true\n'
-    with variables("host_vars/matrix-alpha", everybody):
+    with variables(place, f'{listed}: ["*"]\nmatrixrtc_allow_any_homeserver: true\n'):
         play(*deploy).ok()
         call().ok()
+    late = call()
+    assert status(late, f"cross_access:{ALPHA}") == ["FAIL"]
+    assert f"{BETA} gets a token to publish, publishes, opens a room" in plain(late)
     play(*deploy).ok()
 
 
