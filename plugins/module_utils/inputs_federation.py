@@ -7,13 +7,11 @@ from __future__ import annotations
 from .inputs_report import Inputs
 from .inputs_values import server_name, shown
 
-PARTNER_REMEDY = (
-    "Set server_name of each entry to the part after the colon in its users' Matrix IDs, such as example.org."
-)
+PARTNER_REMEDY = "Set server_name of each entry to the part after the colon in its users' Matrix IDs."
 
 
 def check_federation(inputs: Inputs, _secret: str) -> None:
-    """Sites outside the inventory, by their server names; `called` are all that are called, those included."""
+    """Sites outside the inventory, by their server names; `called`: all that are called, those included."""
     inputs.read_list("partners", server_name, PARTNER_REMEDY, required=False)
     given = inputs.values.get("called")
     called = [str(name) for name in given] if isinstance(given, (list, tuple)) else []
