@@ -14,7 +14,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FA
 from ansible_collections.matrixrtc.backend.plugins.module_utils.report_table import (
     WORDS,
     Line,
-    call_of,
+    calls_of,
     collect,
     render,
     verdict,
@@ -53,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         checks = collect(options["results"])
         sources = [f"{name}: {source}" for name, source in options["sources"].items()]
         display = Display()
-        lines = render(options["title"], checks, call_of(options["results"]), sources, display.columns)
+        lines = render(options["title"], checks, calls_of(options["results"]), sources, display.columns)
         display.display("\n".join(coloured(line) for line in lines))
         failed = failed_ids(checks)
         return {

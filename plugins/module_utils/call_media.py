@@ -63,11 +63,21 @@ class Seat:
 
 
 @dataclass
+class View:
+    """What one participant recognised of one other; times as in Report."""
+
+    first_frame: float = 0.0
+    first_tone: float = 0.0
+    frames: int = 0
+    tone_seconds: float = 0.0
+
+
+@dataclass
 class Report:
     """What one participant saw. Times are seconds since the seat's start, 0 when it did not come to that.
 
     `frames` were recognised, `strange` were not; `missed` are numbers between the first and the last that
-    never came.
+    never came. `views` are by identity.
     """
 
     name: str
@@ -85,6 +95,7 @@ class Report:
     video: Received = field(default_factory=Received)
     audio: Received = field(default_factory=Received)
     paths: list[Path] = field(default_factory=list)
+    views: dict[str, View] = field(default_factory=dict)
 
 
 def report_from(document: dict[str, Any]) -> Report:
@@ -92,6 +103,7 @@ def report_from(document: dict[str, Any]) -> Report:
     parts = dict(document)
     parts["video"], parts["audio"] = Received(**parts["video"]), Received(**parts["audio"])
     parts["paths"] = [Path(**path) for path in parts["paths"]]
+    parts["views"] = {identity: View(**view) for identity, view in parts["views"].items()}
     return Report(**parts)
 
 
@@ -130,6 +142,7 @@ class Participant:
         self._room: rtc.Room = rtc.Room()
         self._tasks: list[asyncio.Task[None]] = []
         self._numbers: set[int] = set()
+        self._known = {identity: (nonce, tone) for identity, _key, nonce, tone in seat.others}
         self._room.on("track_subscribed", self._subscribed)
 
     def _since_start(self) -> float:
@@ -146,20 +159,20 @@ class Participant:
     ) -> None:
         from livekit import rtc
 
-        known = {identity: (nonce, tone) for identity, _key, nonce, tone in self.seat.others}
-        if participant.identity not in known:
+        if participant.identity not in self._known:
             return
         if publication.encryption_type != rtc.EncryptionType.NONE:
             self.report.encrypted_tracks += 1
         else:
             self.report.plain_tracks += 1
-        nonce, tone = known[participant.identity]
+        nonce, tone = self._known[participant.identity]
+        view = self.report.views.setdefault(participant.identity, View())
         if isinstance(track, rtc.RemoteVideoTrack):
-            self._spawn(self._watch(track, nonce))
+            self._spawn(self._watch(track, nonce, view))
         elif isinstance(track, rtc.RemoteAudioTrack):
-            self._spawn(self._listen(track, tone))
+            self._spawn(self._listen(track, tone, view))
 
-    async def _watch(self, track: rtc.RemoteVideoTrack, nonce: int) -> None:
+    async def _watch(self, track: rtc.RemoteVideoTrack, nonce: int, view: View) -> None:
         from livekit import rtc
 
         from .call_pattern import SMALLEST, decode
@@ -174,9 +187,11 @@ class Participant:
                 continue
             self.report.frames += 1
             self.report.first_frame = self.report.first_frame or self._since_start()
+            view.frames += 1
+            view.first_frame = view.first_frame or self._since_start()
             self._numbers.add(found[1])
 
-    async def _listen(self, track: rtc.RemoteAudioTrack, tone: float) -> None:
+    async def _listen(self, track: rtc.RemoteAudioTrack, tone: float, view: View) -> None:
         import numpy
         from livekit import rtc
 
@@ -192,6 +207,8 @@ class Participant:
             if is_tone(samples, tone):
                 self.report.tone_seconds += len(samples) / RATE
                 self.report.first_tone = self.report.first_tone or self._since_start()
+                view.tone_seconds += len(samples) / RATE
+                view.first_tone = view.first_tone or self._since_start()
             elif strongest(samples)[0]:
                 self.report.other_sound_seconds += len(samples) / RATE
 
@@ -211,6 +228,17 @@ class Participant:
         self.report.connected = self._since_start()
         if self.seat.force_tcp:
             await self._change_to_tcp(timeout)
+
+    def expect(self, identity: str, key: str, nonce: int, tone: float) -> None:
+        """Look at one more participant, who may be there already."""
+        self._known[identity] = (nonce, tone)
+        provider = self._room.e2ee_manager.key_provider
+        if provider is not None:
+            provider.set_key(identity, bytes.fromhex(key), KEY_INDEX)
+        present = self._room.remote_participants.get(identity)
+        for publication in present.track_publications.values() if present else ():
+            if present and publication.track:
+                self._subscribed(publication.track, publication, present)
 
     async def _change_to_tcp(self, timeout: float) -> None:
         """Have the SFU start over and offer its TCP address only, as it does for clients whose UDP fails.
@@ -250,6 +278,32 @@ class Participant:
         )
         self._spawn(self._film(camera))
         self._spawn(self._hum(microphone))
+
+    async def try_to_publish(self, timeout: float) -> str:
+        """Why the SFU does not take a track of ours; '' when it does. It is taken back at once.
+
+        The SDK does not hear of a refusal: then there is no answer.
+        """
+        from livekit import rtc
+        from livekit.rtc.participant import PublishTrackError
+
+        from .call_tone import RATE
+
+        track = rtc.LocalAudioTrack.create_audio_track("trial", rtc.AudioSource(RATE, 1))
+        room = self._room.local_participant
+        try:
+            publication = await asyncio.wait_for(room.publish_track(track), timeout)
+        except PublishTrackError as error:
+            return str(error.message)
+        except asyncio.TimeoutError:  # noqa: UP041
+            return f"no answer after {timeout:.0f} s"
+        await room.unpublish_track(publication.sid)
+        return ""
+
+    def sees_tracks_of(self, identity: str) -> bool:
+        """Whether the SFU has told of anything that a participant sends."""
+        present = self._room.remote_participants.get(identity)
+        return bool(present and present.track_publications)
 
     async def _film(self, camera: rtc.VideoSource) -> None:
         from livekit import rtc

@@ -9,7 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .call_membership import MEMBER_TYPE, is_joined, joined, left, power_levels, state_key
+from .call_membership import (
+    MEMBER_TYPE,
+    STICKY_DURATION,
+    STICKY_TYPE,
+    is_joined,
+    joined,
+    joined_sticky,
+    left,
+    left_sticky,
+    power_levels,
+    state_key,
+)
 from .matrix_client import Account, MatrixClient, MatrixError
 
 ROOM_NAME = "MatrixRTC check (made by a probe, may be left)"
@@ -20,10 +31,11 @@ Result = TypeVar("Result")
 
 @dataclass
 class Caller:
-    """One user, and what has to be undone for them."""
+    """One user, and what has to be undone for them. With a `member_id` their membership is a sticky event."""
 
     client: MatrixClient
     account: Account
+    member_id: str = ""
     delay_id: str = ""
     in_room: bool = False
     is_member: bool = False
@@ -50,30 +62,43 @@ class CallRoom:
 
     def open(self) -> None:
         """The first caller makes the room, the others join it. Everybody may join calls in it."""
-        first, others = self.callers[0], self.callers[1:]
-        invited = [
-            caller.account.user_id for caller in others if caller.account.user_id != first.account.user_id
-        ]
-        self.room_id = first.client.create_room(
-            {
-                "preset": "private_chat",
-                "name": ROOM_NAME,
-                "invite": invited,
-                "creation_content": {"m.federate": False},
-                "power_level_content_override": power_levels(),
-            }
-        )
-        first.in_room = True
+        first = self.callers[0].account.user_id
+        others = [caller for caller in self.callers[1:] if caller.account.user_id != first]
+        invited = [caller.account.user_id for caller in others]
+        self.create({"preset": "private_chat", "invite": invited, "creation_content": {"m.federate": False}})
         for caller in others:
-            if caller.account.user_id in invited:
-                caller.client.join(self.room_id)
-                caller.in_room = True
+            self.join(caller)
+
+    def open_to_servers(self) -> None:
+        """The first caller makes a room that anybody may join who knows it, of whatever server.
+
+        Invitations would be simpler, but Synapse lets nobody be invited more than five times in half an hour.
+        """
+        self.create({"preset": "public_chat", "visibility": "private"})
+
+    def create(self, content: Mapping[str, object]) -> None:
+        """The first caller makes the room."""
+        common = {"name": ROOM_NAME, "power_level_content_override": power_levels()}
+        self.room_id = self.callers[0].client.create_room({**content, **common})
+        self.callers[0].in_room = True
+
+    def join(self, caller: Caller) -> None:
+        """Somebody else comes in."""
+        host = self.callers[0].account.server_name
+        caller.client.join(self.room_id, host if host != caller.account.server_name else "")
+        caller.in_room = True
 
     def schedule_leave(self, caller: Caller, delay: int) -> None:
         """The leave comes first, as in every client: a crash in between leaves nobody behind.
 
         `delay` in milliseconds.
         """
+        if caller.member_id:
+            content = left_sticky(caller.member_id)
+            caller.delay_id = caller.client.send_sticky(
+                self.room_id, STICKY_TYPE, content, STICKY_DURATION, delay
+            )
+            return
         caller.delay_id = caller.client.schedule_state(
             self.room_id, MEMBER_TYPE, caller.key, left(DELAYED_REASON), delay
         )
@@ -81,9 +106,21 @@ class CallRoom:
     def enter(self, caller: Caller, transport: Mapping[str, object]) -> None:
         """Write the membership."""
         account = caller.account
-        content = joined(account.user_id, account.device_id, {**transport, "livekit_alias": self.room_id})
-        caller.client.put_state(self.room_id, MEMBER_TYPE, caller.key, content)
+        if caller.member_id:
+            content = joined_sticky(account.user_id, account.device_id, caller.member_id, transport)
+            caller.client.send_sticky(self.room_id, STICKY_TYPE, content, STICKY_DURATION)
+        else:
+            content = joined(account.user_id, account.device_id, {**transport, "livekit_alias": self.room_id})
+            caller.client.put_state(self.room_id, MEMBER_TYPE, caller.key, content)
         caller.is_member = True
+
+    def withdraw(self, caller: Caller) -> None:
+        """End the membership."""
+        if caller.member_id:
+            content = left_sticky(caller.member_id)
+            caller.client.send_sticky(self.room_id, STICKY_TYPE, content, STICKY_DURATION)
+        else:
+            caller.client.put_state(self.room_id, MEMBER_TYPE, caller.key, left())
 
     def sees_member(self, observer: Caller, caller: Caller) -> bool:
         """Whether a caller's membership is still there, as another one sees it."""
@@ -96,10 +133,7 @@ class CallRoom:
 
     def _withdraw(self, caller: Caller) -> None:
         if caller.is_member:
-            self._try(
-                f"membership {caller.key}",
-                lambda: caller.client.put_state(self.room_id, MEMBER_TYPE, caller.key, left()),
-            )
+            self._try(f"membership {caller.key}", lambda: self.withdraw(caller))
         if caller.delay_id:
             self._try(
                 f"delayed event {caller.delay_id}",

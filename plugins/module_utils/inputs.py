@@ -9,6 +9,7 @@ from typing import Any
 
 from .inputs_certificate import check_rtc_certificate
 from .inputs_element_call import check_element_call
+from .inputs_federation import check_federation
 from .inputs_livekit import check_livekit
 from .inputs_load_test import check_load_test
 from .inputs_report import Inputs
@@ -28,6 +29,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "element_call": check_element_call,
     "matrixrtc_stuck": check_stuck_calls,
     "matrixrtc_load": check_load_test,
+    "matrixrtc_federation": check_federation,
 }
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -16,6 +17,8 @@ CLIENT = "/_matrix/client/v3"
 TRANSPORTS = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"  # the stable path is not served
 DELAYED = "/_matrix/client/unstable/org.matrix.msc4140/delayed_events"
 DELAY_PARAMETER = "org.matrix.msc4140.delay"
+STICKY_PARAMETER = "org.matrix.msc4354.sticky_duration_ms"
+STICKY_EVENTS = "org.matrix.msc4354"
 STATE_AFTER = ("state_after", "org.matrix.msc4222.state_after")  # as specified, as Synapse has it
 LONGEST_PAUSE = 3.0  # seconds to wait for a rate limit before it is reported instead
 
@@ -120,9 +123,12 @@ class MatrixClient:
             self.call("creating the throw-away room", "POST", f"{CLIENT}/createRoom", content), "room_id"
         )
 
-    def join(self, room_id: str) -> None:
-        """Join a room."""
-        self.call("joining the throw-away room", "POST", f"{CLIENT}/join/{quote(room_id, safe='')}", {})
+    def join(self, room_id: str, via: str = "") -> None:
+        """Join a room, `via` a server that is in it."""
+        # the name as specified, and as homeservers before Matrix 1.12 have it
+        query = f"?{urlencode({'via': via, 'server_name': via})}" if via else ""
+        path = f"{CLIENT}/join/{quote(room_id, safe='')}{query}"
+        self.call("joining the throw-away room", "POST", path, {})
 
     def leave(self, room_id: str) -> None:
         """Leave a room and forget it."""
@@ -130,15 +136,31 @@ class MatrixClient:
         self.call("leaving the throw-away room", "POST", f"{CLIENT}/rooms/{room}/leave", {})
         self.call("forgetting the throw-away room", "POST", f"{CLIENT}/rooms/{room}/forget", {})
 
-    def state_after(self, room_id: str) -> bool | None:
-        """Whether /sync tells the state after the timeline (MSC4222); None without the room in its answer."""
-        wanted = {"room": {"rooms": [room_id], "timeline": {"limit": 1}}, "presence": {"types": []}}
+    def sync(self, room_id: str, since: str = "", timeout: float = 0) -> tuple[str, dict[str, object] | None]:
+        """What is new in one room, waited for `timeout` seconds: where to go on, and the room if it is there.
+
+        The filter names the room, so that no answer comes from Synapse's cache of first syncs.
+        """
+        wanted = {"room": {"rooms": [room_id], "timeline": {"limit": 100}}, "presence": {"types": []}}
         query = {"use_state_after": "true", "org.matrix.msc4222.use_state_after": "true"}
-        options = urlencode({**query, "timeout": "0", "filter": json.dumps(wanted)})
-        found: object = self.call("syncing", "GET", f"{CLIENT}/sync?{options}")
+        query |= {"since": since} if since else {}
+        options = urlencode({**query, "timeout": str(int(timeout * 1000)), "filter": json.dumps(wanted)})
+        answer = self.call("syncing", "GET", f"{CLIENT}/sync?{options}")
+        found: object = answer
         for key in ("rooms", "join", room_id):
             found = found.get(key) if isinstance(found, dict) else None
-        return any(key in found for key in STATE_AFTER) if isinstance(found, dict) else None
+        return _text(answer, "next_batch"), found if isinstance(found, dict) else None
+
+    def state_after(self, room_id: str) -> bool | None:
+        """Whether /sync tells the state after the timeline (MSC4222); None without the room in its answer."""
+        _since, room = self.sync(room_id)
+        return None if room is None else any(key in room for key in STATE_AFTER)
+
+    def unstable_features(self) -> dict[str, object]:
+        """What the homeserver can do that is not in the specification yet."""
+        path = "/_matrix/client/versions"
+        found = self.call("asking what the homeserver can do", "GET", path).get("unstable_features")
+        return found if isinstance(found, dict) else {}
 
     def _state_path(self, room_id: str, kind: str, key: str) -> str:
         return f"{CLIENT}/rooms/{quote(room_id, safe='')}/state/{quote(kind, safe='')}/{quote(key, safe='')}"
@@ -157,6 +179,18 @@ class MatrixClient:
         """Have the homeserver write a state event in `delay` milliseconds (MSC4140); returns the delay id."""
         path = f"{self._state_path(room_id, kind, key)}?{DELAY_PARAMETER}={delay}"
         return _text(self.call(f"scheduling {kind}", "PUT", path, content), "delay_id")
+
+    def send_sticky(
+        self, room_id: str, kind: str, content: Mapping[str, object], duration: int, delay: int = 0
+    ) -> str:
+        """Send an event that sticks for `duration` milliseconds (MSC4354), perhaps after a delay.
+
+        Returns the delay id, '' without a delay.
+        """
+        query = {STICKY_PARAMETER: duration, **({DELAY_PARAMETER: delay} if delay else {})}
+        room, transaction = quote(room_id, safe=""), uuid.uuid4().hex
+        path = f"{CLIENT}/rooms/{room}/send/{quote(kind, safe='')}/{transaction}?{urlencode(query)}"
+        return _text(self.call(f"sending {kind}", "PUT", path, content), "delay_id")
 
     def update_delayed(self, delay_id: str, action: str) -> None:
         """`restart`, `cancel` or `send` a delayed event."""

@@ -56,13 +56,14 @@ def collect(results: Sequence[Mapping[str, object]]) -> list[Check]:
     return checks
 
 
-def call_of(results: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
-    """The figures of the first call among registered results, empty when there was none."""
+def calls_of(results: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """The figures of every call among registered results."""
+    found: list[Mapping[str, object]] = []
     for result in results:
-        figures = call_of(mappings(result.get("results"))) or result.get("call")
-        if isinstance(figures, Mapping) and figures:
-            return figures
-    return {}
+        figures = result.get("call")
+        found += [figures] if isinstance(figures, Mapping) and figures else []
+        found += calls_of(mappings(result.get("results")))
+    return found
 
 
 def figure_texts(figures: Mapping[str, object]) -> list[str]:
@@ -72,6 +73,8 @@ def figure_texts(figures: Mapping[str, object]) -> list[str]:
         value = figures.get(name)
         return float(value) if isinstance(value, (int, float)) else 0.0
 
+    if figures.get("participants"):
+        return sites_texts(figures)
     if not number("frames"):
         return []
     ways = sorted({str(pair.get("remote")) for pair in mappings(figures.get("candidate_pairs"))})
@@ -91,6 +94,28 @@ def figure_texts(figures: Mapping[str, object]) -> list[str]:
         stayed = number("membership_stayed")
         texts.append(f"after the break ({figures.get('break_off')}) the membership stayed {stayed:.1f} s")
     return [*texts, f"{number('seconds'):.1f} s in all"]
+
+
+def sites_texts(figures: Mapping[str, object]) -> list[str]:
+    """A call between sites: who published where, and who saw whom there."""
+    texts = []
+    for one in mappings(figures.get("participants")):
+        seen = ", ".join(
+            f"{other.get('user_id')} on {other.get('on') or 'no SFU'}"
+            + (
+                f" after {first:.2f} s"
+                if isinstance(first := other.get("first_frame"), float) and first
+                else ": nothing"
+            )
+            for other in mappings(one.get("watched"))
+        )
+        where = (
+            f"on {one.get('published_on')}" if one.get("published_on") else f"nowhere ({one.get('trouble')})"
+        )
+        texts.append(f"{one.get('user_id')} published {where}" + (f"; saw {seen}" if seen else ""))
+    first = figures.get("first_frame")
+    came = f"pictures of other sites within {first:.2f} s; " if isinstance(first, float) and first else ""
+    return [*texts, f"{came}{figures.get('seconds')} s in all"]
 
 
 def wrapped(label: str, text: str, indent: str, width: int) -> list[Line]:
@@ -168,15 +193,20 @@ def summary(checks: Sequence[Check]) -> str:
 
 
 def render(
-    title: str, checks: Sequence[Check], figures: Mapping[str, object], sources: Sequence[str], width: int
+    title: str,
+    checks: Sequence[Check],
+    calls: Sequence[Mapping[str, object]],
+    sources: Sequence[str],
+    width: int,
 ) -> list[Line]:
-    """The whole report of one site."""
+    """The whole report of one site. `calls`: the figures of each."""
     width = max(NARROWEST, min(width, WIDEST))
     lines = [Line(""), Line(title)]
     if not checks:
         return [*lines, Line(f"{INDENT}no checks were made")]
     lines += table(checks, width)
-    for label, texts in (("call", figure_texts(figures)), ("sources", list(sources))):
+    told = [text for figures in calls for text in figure_texts(figures)]
+    for label, texts in (("call", told), ("sources", list(sources))):
         for index, text in enumerate(texts):
             lines += wrapped("" if index else label, text, INDENT, width)
     lines += skipped(checks, width)

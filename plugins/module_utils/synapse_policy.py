@@ -38,7 +38,7 @@ FLAGS: Mapping[str, tuple[Version, Version | None]] = {
     "msc3266_enabled": ((1, 44), (1, 153)),
     "msc4143_enabled": ((1, 140), None),
     "msc4222_enabled": ((1, 119), None),
-    "msc4354_enabled": ((1, 148), None),
+    "msc4354_enabled": ((1, 150), None),
 }
 LISTS: Mapping[str, str] = {
     "matrix_rtc": "transports",

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""A thin shell around module_utils/call_proof.py."""
+"""A thin shell around module_utils/call_proof.py and call_sites.py."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ description:
     missing or rejected webhook.
   - The room is made for the call and left afterwards, the memberships end, nothing stays on the homeserver.
     Give it accounts of its own, for their other devices see the invitation.
+  - With O(sites) the call is between users of several sites instead. Everybody publishes on the SFU of their
+    own homeserver and receives from each other member on the SFU that this member's event names, as it comes
+    from the own homeserver through /sync. Users of other sites also try to publish on each SFU, and to open a
+    room there.
   - A fault of the site never fails the task; M(matrixrtc.backend.report) does that, after it has shown all
     checks.
 requirements:
@@ -34,19 +38,61 @@ attributes:
     description: Nothing stays changed.
 options:
   server_name:
-    description: The part after the colon in the site's Matrix IDs.
+    description: The part after the colon in the site's Matrix IDs. Needed unless O(sites) is given.
     type: str
-    required: true
   domain:
-    description: The host name of the token service and the SFU.
+    description: The host name of the token service and the SFU. Needed unless O(sites) is given.
     type: str
-    required: true
+  sites:
+    description:
+      - Two or more sites for a call between their users. Of the other options only O(mode), O(media_seconds),
+        O(leave_timeout), O(ca_file) and O(timeout) count then.
+    type: list
+    elements: dict
+    suboptions:
+      server_name:
+        description: The part after the colon in the site's Matrix IDs.
+        type: str
+        required: true
+      users:
+        description:
+          - Accounts of the site's homeserver, with devices. Two for each show that a site that is broken does
+            not disturb the others.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          user_id:
+            description: The account's Matrix ID. When given, the token must be this user's.
+            type: str
+            default: ""
+          access_token:
+            description: The user's access token.
+            type: str
+            required: true
+      homeserver_url:
+        description: The client API. Empty asks the client well-known.
+        type: str
+        default: ""
+      full_access_homeservers:
+        description:
+          - The servers whose users may publish on the site's SFU, or V(*). Empty means its own server alone.
+            Left out, nobody knows, and it is only reported what users of others may do.
+        type: list
+        elements: str
+  mode:
+    description:
+      - With O(sites) how memberships are written, as Element Call's setting of that name. In V(compatibility)
+        they are state events. V(matrix_2_0) has sticky events (MSC4354) and hashed identities, and needs
+        homeservers that have them.
+    type: str
+    choices: [compatibility, matrix_2_0]
+    default: compatibility
   users:
     description:
       - Two accounts of the site's homeserver. Their tokens come from a login, so that they have a device.
     type: list
     elements: dict
-    required: true
     suboptions:
       user_id:
         description: The account's Matrix ID. When given, the token must be this user's.
@@ -101,7 +147,8 @@ options:
     default: disconnect
   leave_timeout:
     description:
-      - Seconds that a membership may stay after the break. V(0) means 5 for V(disconnect) and 40 for V(kill).
+      - Seconds that a membership may stay after the break. V(0) means 5 for V(disconnect) and 40 for V(kill),
+        and 8 with O(sites).
     type: float
     default: 0
   media_seconds:
@@ -141,6 +188,17 @@ EXAMPLES = r"""
     break_off: kill
   delegate_to: probe.example.net
   no_log: true
+
+- name: Place a call between two sites
+  matrixrtc.backend.call_probe:
+    sites:
+      - server_name: alpha.example
+        users: "{{ users_of_alpha }}"
+        full_access_homeservers: [alpha.example]
+      - server_name: beta.example
+        users: "{{ users_of_beta }}"
+  delegate_to: probe.example.net
+  no_log: true
 """
 
 RETURN = r"""
@@ -155,7 +213,10 @@ failed_ids:
   type: list
   elements: str
 call:
-  description: What was measured. Times are in seconds from the first request of a participant.
+  description:
+    - What was measured. Times are in seconds from the first request of a participant.
+    - With O(sites) there are only V(mode), V(room_id), V(users), V(participants), V(first_frame),
+      V(membership_stayed) and V(seconds).
   returned: always
   type: dict
   contains:
@@ -176,33 +237,56 @@ call:
     break_off: {description: How the second user vanished., type: str}
     membership_stayed: {description: How long its membership stayed after that., type: float}
     seconds: {description: How long all of it took., type: float}
+    mode: {description: The mode of a call between sites., type: str}
+    first_frame: {description: The longest time until the first picture of another site., type: float}
+    participants:
+      description: Who published where, and saw whom where and when.
+      type: list
+      elements: dict
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_attendee import Home
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError, load_sdk
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_membership import COMPATIBILITY, MODES
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof import KILL, Plan, place_call
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_sites import SitesPlan, place_sites_call
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
 from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS, SYNAPSE
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 
 LEAVE_TIMEOUTS = {"disconnect": 5.0, "kill": 40.0}
+SITES_LEAVE_TIMEOUT = 8.0
 ANSWER_TIMEOUT = 5.0
 
+USERS = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        "user_id": {"type": "str", "default": ""},
+        "access_token": {"type": "str", "required": True, "no_log": True},
+    },
+}
 ARGUMENTS = {
-    "server_name": {"type": "str", "required": True},
-    "domain": {"type": "str", "required": True},
-    "users": {
+    "server_name": {"type": "str"},
+    "domain": {"type": "str"},
+    "users": USERS,
+    "sites": {
         "type": "list",
         "elements": "dict",
-        "required": True,
         "options": {
-            "user_id": {"type": "str", "default": ""},
-            "access_token": {"type": "str", "required": True, "no_log": True},
+            "server_name": {"type": "str", "required": True},
+            "users": {**USERS, "required": True},
+            "homeserver_url": {"type": "str", "default": ""},
+            "full_access_homeservers": {"type": "list", "elements": "str"},
         },
     },
+    "mode": {"type": "str", "choices": list(MODES), "default": COMPATIBILITY},
     "homeserver_url": {"type": "str", "default": ""},
     "homeserver_kind": {"type": "str", "choices": list(KINDS), "default": SYNAPSE},
     "livekit_service_url": {"type": "str", "default": "https://<domain>/livekit/jwt"},
@@ -220,12 +304,56 @@ ARGUMENTS = {
 }
 
 
+def full_access(server_name: str, listed: Sequence[str] | None) -> tuple[str, ...]:
+    """Whose users may publish on a site's SFU; nobody when that is not known."""
+    return () if listed is None else tuple(listed) or (server_name,)
+
+
+def sites_plan(options: dict[str, Any], http: HttpClient) -> SitesPlan:
+    """The call between sites that the options describe."""
+    homes = [
+        Home(
+            server_name=site["server_name"],
+            tokens=tuple(user["access_token"] for user in site["users"]),
+            user_ids=tuple(user["user_id"] for user in site["users"]),
+            homeserver_url=site["homeserver_url"],
+            full_access=full_access(site["server_name"], site["full_access_homeservers"]),
+        )
+        for site in options["sites"]
+    ]
+    return SitesPlan(
+        homes=tuple(homes),
+        http=http,
+        mode=options["mode"],
+        media_seconds=options["media_seconds"],
+        timeout=options["timeout"],
+        leave_timeout=options["leave_timeout"] or SITES_LEAVE_TIMEOUT,
+    )
+
+
+def wrong(options: dict[str, Any]) -> str:
+    """What is wrong with the options together, '' if nothing is."""
+    if not options["sites"]:
+        count = len(options["users"] or [])
+        return "" if count == 2 else f"users has {count} entries; a call needs two accounts."
+    names = [site["server_name"] for site in options["sites"]]
+    if len(names) < 2 or len(set(names)) < len(names):
+        return f"sites has {', '.join(names)}; a call between sites needs two or more, each once."
+    return ""
+
+
 def main() -> None:
     """Read the options, call, return the checks and the figures."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=False)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        required_one_of=[["users", "sites"]],
+        mutually_exclusive=[["users", "sites"]],
+        required_by={"users": ["server_name", "domain"]},
+        supports_check_mode=False,
+    )
     options = module.params
-    if len(options["users"]) != 2:
-        module.fail_json(msg=f"users has {len(options['users'])} entries; a call needs two accounts.")
+    if wrong(options):
+        module.fail_json(msg=wrong(options))
     try:
         load_sdk()
         http = HttpClient(options["ca_file"], min(options["timeout"], ANSWER_TIMEOUT))
@@ -235,6 +363,12 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=f"ca_file cannot be used: {error}")
         return
+    if options["sites"]:
+        http.timeout = options["timeout"]
+        checks, sites_figures = place_sites_call(sites_plan(options, http))
+        module.exit_json(
+            changed=False, checks=as_dicts(checks), failed_ids=failed_ids(checks), call=asdict(sites_figures)
+        )
     site = Site(
         server_name=options["server_name"],
         domain=options["domain"],

@@ -123,6 +123,10 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "body_size": "64k",
         **dict.fromkeys(LIMITS, 120),
     },
+    "matrixrtc_federation": {
+        "partners": ["beta.example.net", "localhost:8448"],
+        "called": ["example.org", "beta.example.net", "localhost:8448"],
+    },
     "matrixrtc_stuck": {
         "site": "example.org",
         "homeserver_url": "http://127.0.0.1:8008",

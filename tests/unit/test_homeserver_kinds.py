@@ -80,7 +80,7 @@ def test_what_is_broken_fails_for_every_kind(kind: str) -> None:
 
 def test_a_warning_is_a_row_of_its_own_with_what_it_means() -> None:
     http = broken(("GET", VERSIONS, answer(200, {"unstable_features": {}})))
-    lines = [line.text for line in render("example.org", [*checks_of(http, "tuwunel").values()], {}, [], 120)]
+    lines = [line.text for line in render("example.org", [*checks_of(http, "tuwunel").values()], [], [], 120)]
     rows = [line for line in lines if line.startswith("  warn")]
     assert len(rows) == 2, "once in the table, once with its details"
     assert any("Tuwunel has not got delayed events" in line for line in lines)

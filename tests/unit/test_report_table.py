@@ -14,7 +14,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import (
     as_dicts,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.report_table import (
-    call_of,
+    calls_of,
     collect,
     figure_texts,
     render,
@@ -57,7 +57,7 @@ FIGURES: dict[str, object] = {
 def texts(
     *checks: Check, width: int = 80, figures: dict[str, object] | None = None, sources: tuple[str, ...] = ()
 ) -> list[str]:
-    return [line.text for line in render("example.org", checks, figures or {}, sources, width)]
+    return [line.text for line in render("example.org", checks, [figures] if figures else [], sources, width)]
 
 
 def test_one_line_for_each_check_in_aligned_columns() -> None:
@@ -138,7 +138,7 @@ def test_the_calls_figures_and_the_sources_are_shown() -> None:
 
 
 def test_only_status_words_have_a_style() -> None:
-    lines = render("t", [GOOD, BAD, LEFT_OUT], {}, [], 80)
+    lines = render("t", [GOOD, BAD, LEFT_OUT], [], [], 80)
     assert [line.style for line in lines if line.style] == [OK, FAIL, SKIP, FAIL]
 
 
@@ -151,8 +151,8 @@ def test_results_are_taken_as_ansible_registers_them() -> None:
         "sfu_validate",
         "tls_server_name",
     ]
-    assert call_of([loop, skipped, call]) == FIGURES
-    assert call_of([loop]) == {}
+    assert calls_of([loop, skipped, call]) == [FIGURES]
+    assert calls_of([loop]) == []
 
 
 def test_a_probe_without_checks_is_a_failed_check() -> None:

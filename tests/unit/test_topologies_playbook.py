@@ -96,5 +96,18 @@ def test_what_is_told_to_others_is_checked_and_hosts_have_to_agree(
     assert "well_known_base_url: 'matrix.a.example.org' does not start with https://" in told["a"]
     for name in ("b1", "b2"):
         assert "well_known_served_by differs between the hosts of b.example.org:8448" in told[name]
-    assert "matrixrtc_server_name" not in told["b2"], "a port in a server name is fine"
+    assert "'b.example.org:8448'" not in told["b2"], "a port in a server name is fine"
+    assert {numbers["changed"] for numbers in recap(output).values()} == {0}
+
+
+def test_two_sites_need_two_server_names(tmp_path: Path, places: dict[str, str]) -> None:
+    hosts = {
+        "alpha": host("rtc", matrixrtc_domain="rtc.alpha.example.org"),
+        "beta": host("rtc", matrixrtc_domain="rtc.beta.example.org"),
+    }
+    status, output = play(tmp_path, hosts, places)
+    assert status != 0
+    for told in refusals(output).values():
+        assert "matrixrtc_domain differs between the hosts of example.org" in told
+        assert "if these are two sites, give each its own matrixrtc_server_name" in " ".join(told.split())
     assert {numbers["changed"] for numbers in recap(output).values()} == {0}

@@ -1,0 +1,302 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""What came of a call between sites, site by site: who is affected, the likely cause, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from .call_attendee import (
+    CONNECTION,
+    MEMBERSHIP,
+    ROOM,
+    STICKY,
+    TOKEN,
+    TRANSPORT,
+    Attendee,
+    BrokenError,
+    Home,
+    place,
+)
+from .call_membership import COMPATIBILITY
+from .call_sites_figures import Outcome, Trial, wait_for
+from .checks import Check, Outline
+from .endpoint_site import NO_ACCESS, NO_SFU, NO_TRANSPORT
+
+ACCOUNTS = Outline("cross_accounts", "Users for the call", "users with a device each")
+JOIN = Outline(
+    "cross_join", "Way into the call", "on the SFU of the own homeserver, with a membership that names it"
+)
+WATCH = Outline("cross_watch", "Sight of the others", "picture and tone of everybody, each on their own SFU")
+ACCESS = Outline("cross_access", "What users of other sites may do", "")
+LEAVE = Outline("cross_leave", "Leave after a break", "gone at the other sites soon after the user vanished")
+CLEANUP = Outline("cross_cleanup", "Clean-up", "nothing left on the homeservers")
+
+NO_ROOM = " 404 "  # how LiveKit answers whoever comes to a room that is not there, when it may not make one
+OTHERS = "The others do not see them and go on among themselves"
+
+
+def at_site(outline: Outline, home: Home) -> Outline:
+    """A check about one site."""
+    return replace(outline, id=f"{outline.id}:{home.server_name}")
+
+
+def all_verdicts(outcome: Outcome) -> list[Check]:
+    """Four checks for each site, then those about the call as a whole."""
+    per_site: Sequence[Callable[[Outcome, Home], Check]] = (
+        accounts_verdict,
+        join_verdict,
+        watch_verdict,
+        access_verdict,
+    )
+    checks = [verdict(outcome, home) for home in outcome.homes for verdict in per_site]
+    return [*checks, leave_verdict(outcome), cleanup_verdict(outcome.leftovers)]
+
+
+def accounts_verdict(outcome: Outcome, home: Home) -> Check:
+    """The site's users are who they should be."""
+    outline = at_site(ACCOUNTS, home)
+    if home.server_name in outcome.unknown:
+        return outline.fail(
+            outcome.unknown[home.server_name],
+            "the probe cannot speak for users of this site, so nobody of it is in the call",
+            "see the site's own checks; put valid tokens into its matrixrtc_probe_users",
+        )
+    return outline.ok(", ".join(attendee.name for attendee in outcome.of(home)))
+
+
+def join_verdict(outcome: Outcome, home: Home) -> Check:
+    """The site's users publish on their own SFU, and their events say so."""
+    outline = at_site(JOIN, home)
+    users = outcome.of(home)
+    broken = next((attendee for attendee in users if attendee.trouble), None)
+    if broken is not None and broken.trouble is not None:
+        affected = [attendee.name for attendee in users if not attendee.joined]
+        cause, fix = join_problem(home, broken.trouble)
+        seen = (
+            f"{', '.join(affected)} {'is' if len(affected) == 1 else 'are'} not in the call: {broken.trouble}"
+        )
+        return outline.fail(seen, f"{cause} {OTHERS}.", fix)
+    if not users or not all(attendee.joined for attendee in users):
+        return outline.skip("not tried, because there was no call")
+    event = "state event" if outcome.mode == COMPATIBILITY else "sticky event"
+    slowest = max(attendee.time_to_join for attendee in users)
+    seen = (
+        f"{', '.join(attendee.name for attendee in users)} on {place(users[0].service_url)}, with a {event}"
+    )
+    return replace(outline.ok(seen), seconds=round(slowest, 3))
+
+
+def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
+    """Cause and fix for a user who does not get into the call."""
+    name = home.server_name
+    known = {
+        TRANSPORT: (
+            f"the homeserver of {name} announces no SFU for its users to publish on. {NO_TRANSPORT}",
+            f"run site.yml for {name} (role synapse_config), or have its owner announce its SFU",
+        ),
+        STICKY: (
+            "Element Call in mode matrix_2_0 then says STICKY_EVENTS_NOT_SUPPORTED.",
+            f"set synapse_config_sticky_events to true for {name}, or do not pin matrix_2_0",
+        ),
+        ROOM: (
+            f"the homeserver of {name} does not get into the room: the homeservers do not reach each other.",
+            f"see that they reach each other's federation port; journalctl -u matrix-synapse at {name}",
+        ),
+        CONNECTION: (
+            f"the SFU of {name} does not let its own users in. {NO_SFU}",
+            f"see the site's own checks; journalctl -u livekit at {name}",
+        ),
+        MEMBERSHIP: (
+            f'the homeserver of {name} refuses the membership. Element Call then says "Connection lost".',
+            "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
+        ),
+    }
+    if trouble.step != TOKEN:
+        return known[trouble.step]
+    if trouble.status == 401:
+        return (
+            f"the token service of {name} cannot verify users of its own homeserver. {NO_ACCESS}",
+            f"see the check openid_userinfo of {name}; journalctl -u lk-jwt-service there",
+        )
+    if trouble.status == 500:
+        return (
+            f"the SFU of {name} is down, or has other keys than its token service. {NO_ACCESS}",
+            f"see the site's own checks; journalctl -u livekit at {name}; systemctl start livekit there",
+        )
+    return (
+        f"the token service of {name} does not answer as it should. {NO_ACCESS}",
+        f"see the site's own checks; journalctl -u lk-jwt-service at {name}",
+    )
+
+
+def watch_verdict(outcome: Outcome, home: Home) -> Check:
+    """The site's users see and hear everybody, wherever they publish."""
+    outline = at_site(WATCH, home)
+    users = [attendee for attendee in outcome.of(home) if attendee.joined]
+    pairs = [(one, other) for one in users for other in outcome.inside if one is not other]
+    if not users:
+        return outline.skip(f"none of its users is in the call: see {at_site(JOIN, home).id}")
+    if not pairs:
+        return outline.skip("nobody else is in the call")
+    blind = [(one, other) for one, other in pairs if not seen_and_heard(one, other)]
+    if blind:
+        seen = "; ".join(
+            f"{one.name} does not see {other.name}: {missing(one, other)}" for one, other in blind
+        )
+        return outline.fail(seen, *watch_problem(*blind[0]))
+    slowest = max(wait_for(one, other) for one, other in pairs)
+    seen = "; ".join(
+        f"{other.name} on {place(url_of(one, other))}" for one, other in pairs if one is users[0]
+    )
+    seen = f"{seen}; first pictures after {slowest:.2f} s at most"
+    check = outline.ok(seen)
+    if slowest > outcome.first_frame_limit:
+        check = outline.warn(
+            seen,
+            f"pictures take more than {outcome.first_frame_limit:.0f} s: federation is slow, or a host busy",
+            "repeat the check from elsewhere; look at the load of both homeservers",
+        )
+    return replace(check, seconds=round(slowest, 3))
+
+
+def seen_and_heard(one: Attendee, other: Attendee) -> bool:
+    """Picture and tone of somebody else came."""
+    view = one.view_of(other)
+    return bool(view.first_frame and view.first_tone)
+
+
+def url_of(one: Attendee, other: Attendee) -> str:
+    """Where one looks for another, as their membership has it; '' when none came."""
+    member = one.member_of(other)
+    return member.service_url if member else ""
+
+
+def missing(one: Attendee, other: Attendee) -> str:
+    """What is missing for one to see another."""
+    if one.blind:
+        return one.blind
+    if one.member_of(other) is None:
+        return f"{one.home.server_name} never told of the membership"
+    url = url_of(one, other)
+    if url in one.refusals:
+        return one.refusals[url]
+    return f"nothing that could be recognised came from {place(url)}"
+
+
+def watch_problem(one: Attendee, other: Attendee) -> tuple[str, str]:
+    """Cause and fix where one does not see another."""
+    there, here = other.home.server_name, one.home.server_name
+    if one.blind or one.member_of(other) is None:
+        return (
+            f"events of {there} do not reach {here}: federation is broken or very slow",
+            f"see that {there} reaches the federation port of {here}; journalctl -u matrix-synapse at both",
+        )
+    refusal = one.refusals.get(url_of(one, other), "")
+    if "401" in refusal:
+        return (
+            f"the token service of {there} cannot verify users of {here}. {NO_ACCESS}",
+            f"see that the RTC host of {there} reaches https://{here}/.well-known/matrix/server and the host"
+            f" in it; journalctl -u lk-jwt-service at {there}",
+        )
+    if refusal:
+        return (
+            f"users of {here} do not get onto the SFU of {there}",
+            f"see the checks of {there}; journalctl -u lk-jwt-service and -u livekit there",
+        )
+    return (
+        f"media of {there} does not reach users of {here}",
+        f"see the check call_path of {there}; open its media ports to everybody, not only to its own users",
+    )
+
+
+def access_verdict(outcome: Outcome, home: Home) -> Check:
+    """Users of other sites may do on this SFU what its list of full access says, and nothing else."""
+    trials = [trial for trial in outcome.trials if trial.home is home]
+    outline = replace(at_site(ACCESS, home), expected=expected_access(trials))
+    tried = [trial for trial in trials if not trial.no_token]
+    if not tried:
+        reasons = "; ".join(trial.no_token for trial in trials)
+        return outline.skip(f"not tried: {reasons or 'nobody of another site got as far as this'}")
+    seen = "; ".join(f"{server_of(trial)} {described(trial)}" for trial in tried)
+    wrong = [trial for trial in tried if home.full_access and not as_listed(trial)]
+    if not wrong:
+        return outline.ok(seen)
+    visitor, listed = server_of(wrong[0]), f"matrixrtc_full_access_homeservers of {home.server_name}"
+    if not home.trusts(visitor):
+        return outline.fail(
+            seen,
+            f"{visitor} is not in {listed}, and its users can use this SFU for calls of their own",
+            f"run site.yml for {home.server_name}; see that livekit.yaml has room.auto_create: false and"
+            " that the token service is 0.7 or newer",
+        )
+    return outline.fail(
+        seen,
+        f"{visitor} is in {listed}, and its users may only watch: the token service runs on another list",
+        f"run site.yml for {home.server_name}",
+    )
+
+
+def described(trial: Trial) -> str:
+    """What a trial brought to light."""
+    refused = [power for power, has in tried_powers(trial).items() if not has]
+    can = ", ".join(powers(trial)) or "watches"
+    return f"{can} (and not: {', '.join(refused)})" if refused else can
+
+
+def server_of(trial: Trial) -> str:
+    """Whose user tried."""
+    return trial.visitor.home.server_name
+
+
+def expected_access(trials: Sequence[Trial]) -> str:
+    """What the list of full access says, in words."""
+    words = {True: "publishes and opens rooms", False: "watches only"}
+    visitors = [(server_of(trial), trial.home.trusts(server_of(trial))) for trial in trials]
+    return "; ".join(f"{visitor} {words[trusted]}" for visitor, trusted in visitors)
+
+
+def tried_powers(trial: Trial) -> dict[str, bool]:
+    """What the user could do besides watching, or could not, as far as it could be tried."""
+    tried = {"gets a token to publish": trial.granted}
+    if trial.publish is not None:
+        tried["publishes"] = trial.publish == ""
+    if trial.room == "" or NO_ROOM in str(trial.room):
+        tried["opens a room"] = trial.room == ""
+    return tried
+
+
+def powers(trial: Trial) -> list[str]:
+    """What the user could do besides watching."""
+    return [power for power, has in tried_powers(trial).items() if has]
+
+
+def as_listed(trial: Trial) -> bool:
+    """The user has all powers or none, as the list of full access says."""
+    return all(has == trial.home.trusts(server_of(trial)) for has in tried_powers(trial).values())
+
+
+def leave_verdict(outcome: Outcome) -> Check:
+    """The end of a membership reaches the other sites."""
+    if outcome.stayed is None:
+        return LEAVE.skip("not tried: it takes users of two sites in the call, and delayed events")
+    if outcome.stayed < outcome.leave_timeout:
+        gone = LEAVE.ok(f"{outcome.leaver} was gone after {outcome.stayed:.1f} s")
+        return replace(gone, seconds=round(outcome.stayed, 3))
+    return LEAVE.fail(
+        f"{outcome.leaver} was still there after {outcome.stayed:.0f} s",
+        "the token service of their site did not send the leave, or it did not get over federation",
+        "see the check call_leave of that site",
+    )
+
+
+def cleanup_verdict(leftovers: Sequence[str]) -> Check:
+    """Nothing stays on the homeservers."""
+    if not leftovers:
+        return CLEANUP.ok("nothing left")
+    return CLEANUP.warn(
+        "; ".join(leftovers),
+        "a homeserver did not take everything back",
+        "leave the room by hand with the probe users",
+    )
