@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from .inputs_report import Inputs
+from .inputs_site import is_refused
 from .inputs_values import InvalidValueError, boolean, integer, list_of_values, one_of, shown
 
 MOST, LONGEST, SHORTEST, MOST_STEPS = 100, 300, 5, 12
@@ -35,7 +36,7 @@ def duration(value: object) -> int:
 def check_load_test(inputs: Inputs, _secret: str) -> None:
     """All inputs of the load test."""
     domain = inputs.values.get("domain")
-    if inputs.values.get("confirm") != domain:
+    if "confirm" in inputs.values and inputs.values["confirm"] != domain and not is_refused(inputs, "domain"):
         inputs.refuse(
             "confirm",
             f"{shown(inputs.values.get('confirm'))} is not {shown(domain)}, the site that is to be loaded",

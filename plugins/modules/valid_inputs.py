@@ -39,6 +39,7 @@ options:
       - element_call
       - matrixrtc_stuck
       - matrixrtc_load
+      - matrixrtc_federation
   inputs:
     description:
       - The values as the operator gave them, by the name of the role's variable without the role's name.
@@ -87,6 +88,7 @@ options:
           - element_call
           - matrixrtc_stuck
           - matrixrtc_load
+          - matrixrtc_federation
       inputs:
         description: As O(inputs).
         type: dict

@@ -140,6 +140,14 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "admin_token": "given",
         "access_token": "",
     },
+    "matrixrtc_load": {
+        "confirm": DOMAIN,
+        "steps": [[2, 1], ["8", "2"]],
+        "seconds": 20,
+        "video": "720p",
+        "during_calls": False,
+        "accounts": 2,
+    },
     "firewall": {
         "tcp_ports": [443, 21441],
         "udp_ports": ["21442-21445"],

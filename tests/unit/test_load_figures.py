@@ -16,6 +16,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.load_figures imp
     usage,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.load_media import Totals, add, moving, noise
+from inputs_support import GOOD_INPUTS, SITE
 
 LOAD = {
     "start": 1000.0,
@@ -120,16 +121,7 @@ def test_pictures_are_of_the_right_size_and_differ() -> None:
     assert len(set(pictures)) == len(pictures)
 
 
-GOOD = {
-    "server_name": "example.org",
-    "domain": "rtc.example.org",
-    "confirm": "rtc.example.org",
-    "steps": [[2, 1], ["8", "2"]],
-    "seconds": 20,
-    "video": "720p",
-    "during_calls": False,
-    "accounts": 2,
-}
+GOOD = {**SITE, **GOOD_INPUTS["matrixrtc_load"]}
 
 
 def test_a_good_load_is_not_refused() -> None:
