@@ -27,7 +27,7 @@ from .endpoint_token import Access, access_of
 from .http_client import HttpClient, Response
 from .matrix_client import MatrixError
 
-LONG_POLL = 2.0  # seconds
+LONG_POLL = 1.0  # seconds
 NOT_ROUTED = (404, 405)  # a token service without /get_token
 
 Result = TypeVar("Result")

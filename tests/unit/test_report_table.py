@@ -176,3 +176,27 @@ def test_the_verdict_is_one_sentence() -> None:
 
 def test_no_checks_at_all_is_said() -> None:
     assert texts()[-1] == "  no checks were made"
+
+
+def test_a_call_between_sites_says_who_published_and_saw_whom_where() -> None:
+    seen = {"user_id": "@bert:beta.example", "on": "rtc.beta.example", "first_frame": 1.234}
+    unseen = {"user_id": "@anna:beta.example", "on": "", "first_frame": 0.0}
+    figures: dict[str, object] = {
+        "mode": "compatibility",
+        "participants": [
+            {
+                "user_id": "@anna:alpha.example",
+                "published_on": "rtc.alpha.example",
+                "watched": [seen, unseen],
+            },
+            {"user_id": "@carl:gamma.example", "published_on": "", "trouble": "HTTP 500", "watched": []},
+        ],
+        "first_frame": 1.234,
+        "seconds": 7.5,
+    }
+    assert figure_texts(figures) == [
+        "@anna:alpha.example published on rtc.alpha.example; saw @bert:beta.example on rtc.beta.example after"
+        " 1.23 s, @anna:beta.example on no SFU: nothing",
+        "@carl:gamma.example published nowhere (HTTP 500)",
+        "pictures of other sites within 1.23 s; 7.5 s in all",
+    ]
