@@ -101,7 +101,7 @@ def client_recipe(image: Image, versions: Mapping[str, str], folder: Path = DOCK
         client_tag(image),
         _on_base(dockerfile, image),
         {},
-        (f"livekit=={versions['livekit_sdk']}", "numpy"),
+        (f"livekit=={versions['livekit_sdk']}", "numpy", f"aioice=={versions['aioice']}"),
         image.python,
     )
 

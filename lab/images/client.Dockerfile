@@ -6,6 +6,6 @@ RUN apt-get update -q \
 COPY wheels /wheels
 RUN python3 -m venv --without-pip /opt/probe \
  && /opt/probe/bin/python "$(ls /wheels/pip-*.whl)/pip" install --quiet --no-index \
-    --find-links /wheels --root-user-action=ignore livekit==LIVEKIT_SDK_VERSION numpy \
+    --find-links /wheels --root-user-action=ignore livekit==LIVEKIT_SDK_VERSION numpy aioice \
  && rm -rf /wheels
 CMD ["sleep", "infinity"]

@@ -59,6 +59,7 @@ class Seat:
     others: tuple[tuple[str, str, int, float], ...] = ()  # identity, key, nonce, tone
     publishes: bool = True
     force_tcp: bool = False
+    relay_only: bool = False
     start: float = 0.0
 
 
@@ -219,6 +220,9 @@ class Participant:
         # HKDF is what the JS SDK does with a key that is not a passphrase.
         keys = rtc.KeyProviderOptions(key_derivation_function=rtc.KeyDerivationFunction.HKDF)
         options = rtc.RoomOptions(auto_subscribe=True, encryption=rtc.E2EEOptions(key_provider_options=keys))
+        if self.seat.relay_only:
+            relay = rtc.IceTransportType.TRANSPORT_RELAY
+            options.rtc_config = rtc.RtcConfiguration(ice_transport_type=relay)
         await asyncio.wait_for(self._room.connect(self.seat.url, self.seat.jwt, options), timeout)
         provider = self._room.e2ee_manager.key_provider
         if provider is not None:

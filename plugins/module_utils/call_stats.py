@@ -18,6 +18,8 @@ Entry = Mapping[str, object]
 class Path:
     """The selected candidate pair of one connection. Kinds are host, srflx, prflx, relay.
 
+    `relay_protocol`: how the own TURN server is reached, udp, tcp or tls, '' without one.
+
     `round_trip` is in seconds, but in steps of a millisecond, so 0 on a local network.
     """
 
@@ -28,6 +30,8 @@ class Path:
     remote_kind: str
     protocol: str
     round_trip: float
+    local_kind: str = ""
+    relay_protocol: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ def selected_path(stats: Iterable[Entry]) -> Path | None:
             remote_kind=str(remote.get("candidate_type", "")).lower(),
             protocol=str(remote.get("protocol", "")).lower(),
             round_trip=_real(pair.get("current_round_trip_time")),
+            local_kind=str(local.get("candidate_type", "")).lower(),
+            relay_protocol=str(local.get("relay_protocol", "")).lower().removeprefix("transport_"),
         )
     return None
 

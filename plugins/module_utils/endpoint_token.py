@@ -51,6 +51,25 @@ def access_of(answer: Response) -> Access:
     return Access(url, jwt) if isinstance(url, str) and isinstance(jwt, str) else Access()
 
 
+class NoAccessError(Exception):
+    """The token service gives no token to publish with; the text says what it said."""
+
+
+def publishing_access(site: Site, openid: dict[str, object], room_id: str, account: Account) -> Access:
+    """A token for a room that no homeserver knows of: the service asks for none. Raises NoAccessError."""
+    answer = legacy_request(site, openid, room_id, account)
+    access = access_of(answer)
+    try:
+        may_publish = decode_token(access.jwt).can_publish
+    except TokenError:
+        raise NoAccessError(
+            f"The token service gives no token: {answer.summary()} {answer.text(80)}"
+        ) from None
+    if not may_publish:
+        raise NoAccessError(f"{account.user_id} may not publish: its server has no full access.")
+    return access
+
+
 def refused_token(answer: Response, site: Site, outline: Outline) -> Check:
     """Why the token service gave no token; several causes share a status, so the SFU is asked too."""
     down = token_service_down(answer, outline)

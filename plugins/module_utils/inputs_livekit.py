@@ -21,6 +21,7 @@ from .inputs_site import (
     is_refused,
     reaches_loopback,
 )
+from .inputs_turn import check_turn
 from .inputs_values import (
     InvalidValueError,
     api_key,
@@ -104,6 +105,7 @@ OWNED_KEYS: Mapping[str, str] = {
     "rtc.advertise_internal_ip": "livekit_advertise_internal_ip",
     "logging.level": "livekit_log_level",
     "prometheus.port": "livekit_prometheus_port",
+    "rtc.turn_servers": "livekit_turn_servers",
 }
 
 
@@ -129,6 +131,7 @@ def check_livekit(inputs: Inputs, secret: str) -> None:
     check_addresses(inputs)
     check_livekit_url(inputs, "url")
     check_webhooks(inputs)
+    check_turn(inputs)
     check_settings(inputs, SETTINGS)
     check_extra_config(inputs)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .inputs_report import Inputs
 from .inputs_site import busy_ports, refuse_busy
-from .inputs_values import InvalidValueError, PortRange, integer, ip_literal, port, port_range
+from .inputs_values import InvalidValueError, PortRange, boolean, integer, ip_literal, port, port_range
 from .sockets import Claim
 
 OUR_UNITS = ("livekit.service",)
@@ -66,7 +66,7 @@ def check_ports(inputs: Inputs) -> None:
         claim = Claim(use.protocol, use.ports, addresses if use.key in BOUND else ())
         if use.key == "port_range_start":
             _warn_of_busy_range(inputs, claim)
-        elif use.key in ("port", "tcp_port", "udp_port", "prometheus_port"):
+        elif use.key in ("port", "tcp_port", "udp_port", "prometheus_port", "turn_udp_port"):
             refuse_busy(inputs, use.key, claim, OUR_UNITS)
 
 
@@ -84,6 +84,7 @@ def _uses(inputs: Inputs) -> Iterator[PortUse]:
     yield PortUse("", "nginx (HTTPS)", "tcp", HTTPS)
     yield from _single_uses(inputs)
     yield from media_uses(inputs)
+    yield from _turn_uses(inputs)
     yield from _extra_uses(inputs)
 
 
@@ -157,6 +158,25 @@ def _range_use(inputs: Inputs, first: int, last: int) -> Iterator[PortUse]:
                 f"{first}-{last} has ports for {(last - first + 1) // 2} participants only.",
             )
         yield PortUse("port_range_start", "livekit_port_range_start", "udp", PortRange(first, last))
+
+
+def _turn_uses(inputs: Inputs) -> Iterator[PortUse]:
+    """LiveKit's own relay: where clients reach it, and the ports it relays from."""
+    try:
+        is_on = boolean(inputs.values.get("turn_udp", False))
+    except InvalidValueError:
+        return  # reported elsewhere
+    if not is_on:
+        return
+    number = inputs.read("turn_udp_port", service_port, PORT_REMEDY.format(3478))
+    if number:
+        yield PortUse("turn_udp_port", inputs.name("turn_udp_port"), "udp", PortRange(number, number))
+    ends = ("turn_relay_range_start", "turn_relay_range_end")
+    first, last = (inputs.read(key, service_port, PORT_REMEDY.format(30000)) for key in ends)
+    if first and last and first > last:
+        inputs.refuse(ends[0], f"the range {first}-{last} is reversed", f"Set it to less than {inputs.name(ends[1])}.")
+    elif first and last:
+        yield PortUse(ends[0], "the relay's ports", "udp", PortRange(first, last))
 
 
 def _extra_uses(inputs: Inputs) -> Iterator[PortUse]:

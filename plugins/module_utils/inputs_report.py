@@ -37,6 +37,8 @@ OPERATOR_NAMES: Mapping[str, str] = {
 # Where a role has another name for an input than <role>_<input>.
 ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("livekit", "url"): "matrixrtc_livekit_url",
+    ("livekit", "turn_udp"): "matrixrtc_turn_udp",
+    ("livekit", "turn_servers"): "matrixrtc_turn_servers",
     ("livekit", "token_service_port"): "lk_jwt_service_port",
     ("nginx_proxy", "proxy_address"): "lk_jwt_service_hosts",
     ("rtc_certificate", "mode"): "matrixrtc_tls_mode",

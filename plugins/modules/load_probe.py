@@ -98,9 +98,8 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_token import TokenError, decode_token
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
-from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import access_of, legacy_request
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import NoAccessError, publishing_access
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 from ansible_collections.matrixrtc.backend.plugins.module_utils.load_media import LoadError, LoadParticipant, run
 from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import (
@@ -114,21 +113,14 @@ PAUSE = 0.15  # seconds between token requests: below the limit per client that 
 
 
 def participants(site: Site, client: MatrixClient, options: dict) -> list:
-    """Everybody with a token of their own. Raises LoadError and MatrixError."""
+    """Everybody with a token of their own. Raises NoAccessError and MatrixError."""
     account = client.whoami()
     openid = client.openid_token(account.user_id)
     room = f"!load-{os.urandom(6).hex()}:{site.server_name}"
     people = []
     for number in range(options["participants"]):
         one = Account(account.user_id, f"LOAD{number}")
-        answer = legacy_request(site, openid, room, one)
-        access = access_of(answer)
-        try:
-            may_publish = decode_token(access.jwt).can_publish
-        except TokenError:
-            raise LoadError(f"The token service gives no token: {answer.summary()} {answer.text(80)}") from None
-        if not may_publish:
-            raise LoadError(f"{account.user_id} may not publish: its server has no full access.")
+        access = publishing_access(site, openid, room, one)
         people.append(LoadParticipant(access, options["video"] if number < options["publishers"] else ""))
         time.sleep(PAUSE)
     return people
@@ -164,7 +156,7 @@ def main() -> None:
     try:
         people = participants(site, MatrixClient(base_url, options["access_token"], http), options)
         load = run(people, options["seconds"], options["timeout"], options["ca_file"])
-    except (LoadError, MatrixError, MissingSdkError) as error:
+    except (LoadError, MatrixError, MissingSdkError, NoAccessError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, load=load)
 

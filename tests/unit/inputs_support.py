@@ -36,6 +36,16 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "node_ip": "8.8.8.8,2001:4860:4860::8888",
         "media_networks": ["8.8.8.8/32", "2001:4860::/32"],
         "stun_servers": ["stun.example.org:3478", "[2001:db8::1]:3478", "stun.example.org"],
+        "turn_udp": True,
+        "turn_udp_port": 21478,
+        "turn_relay_range_start": 22000,
+        "turn_relay_range_end": 22999,
+        "turn_allowed_networks": [],
+        "turn_denied_networks": ["100.64.0.0/10", "64:ff9b::/96"],
+        "turn_servers": [
+            {"host": "turn.example.org", "port": 3478, "protocol": "udp", "secret": "s", "ttl": 600},
+            {"host": "192.0.2.9", "port": 443, "protocol": "tls", "username": "u", "credential": "c"},
+        ],
         "url": f"wss://{DOMAIN}/livekit/sfu",
         "webhook_urls": ["http://127.0.0.1:21480/sfu_webhook"],
         "extra_config": {

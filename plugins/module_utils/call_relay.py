@@ -1,0 +1,134 @@
+# Copyright (c) 2026 The matrixrtc.backend authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two participants who may use nothing but a TURN relay, as behind a firewall that lets nothing else pass.
+
+The TURN servers are those that the SFU hands out. No Matrix room is needed: the token service asks for none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .call_media import KEY_LENGTH, Participant, Report, Seat, trust
+from .call_token import legacy_identity
+from .checks import Check, Outline
+from .endpoint_site import Site, discover
+from .endpoint_token import Access, NoAccessError, publishing_access
+from .matrix_client import Account, MatrixClient, MatrixError
+
+UDP, TLS = "udp", "tls"
+RELAYS = (UDP, TLS)
+LEAST_FRAMES = 5
+TONES = (650.0, 1050.0)
+
+
+@dataclass(frozen=True)
+class RelayPlan:
+    """Which relay is to be used by whom; times in seconds."""
+
+    site: Site
+    tokens: tuple[str, str]
+    relay: str = UDP
+    port: int = 3478
+    media_seconds: float = 1.0
+    timeout: float = 15.0
+    ca_file: str = ""
+
+
+def outline(relay: str) -> Outline:
+    """The check for a relay."""
+    return Outline(f"turn_{relay}", f"Call over TURN ({relay.upper()})", "picture and sound over a relay alone")
+
+
+def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
+    """Both accounts with a token each, for one room. Raises MatrixError and NoAccessError."""
+    base_url = discover(plan.site).base_url
+    room = f"!relay-{os.urandom(6).hex()}:{plan.site.server_name}"
+    found = []
+    for token in plan.tokens:
+        client = MatrixClient(base_url, token, plan.site.http)
+        account = client.whoami()
+        openid = client.openid_token(account.user_id)
+        found.append((account, publishing_access(plan.site, openid, room, account)))
+    return found
+
+
+def seats(people: Sequence[tuple[Account, Access]]) -> list[Seat]:
+    """A seat for each, who knows the other's key."""
+    secrets = [
+        (os.urandom(KEY_LENGTH).hex(), int.from_bytes(os.urandom(2), "big"), tone)
+        for tone, _person in zip(TONES, people)
+    ]
+    names = [legacy_identity(account.user_id, account.device_id) for account, _access in people]
+    return [
+        Seat(
+            name=people[own][0].user_id,
+            url=people[own][1].url,
+            jwt=people[own][1].jwt,
+            identity=names[own],
+            key=secrets[own][0],
+            nonce=secrets[own][1],
+            tone=secrets[own][2],
+            others=((names[other], *secrets[other]),),
+            relay_only=True,
+        )
+        for own, other in ((0, 1), (1, 0))
+    ]
+
+
+async def _call(plan: RelayPlan, both: Sequence[Seat]) -> list[Report]:
+    people = [Participant(seat) for seat in both]
+    try:
+        return list(
+            await asyncio.gather(*(person.run(plan.media_seconds, plan.timeout) for person in people))
+        )
+    finally:
+        await asyncio.gather(*(person.leave() for person in people), return_exceptions=True)
+
+
+def judged(plan: RelayPlan, reports: Sequence[Report]) -> Check:
+    """What came over which relay."""
+    check = outline(plan.relay)
+    broken = [f"{report.name}: {report.error}" for report in reports if report.error]
+    paths = [path for report in reports for path in report.paths]
+    if broken or not paths:
+        return check.fail("; ".join(broken) or "no selected pair", *no_relay(plan))
+    seen = ", ".join(sorted({f"{path.local_kind} over {path.relay_protocol or 'nothing'}" for path in paths}))
+    if any(path.local_kind != "relay" for path in paths):
+        return check.fail(seen, "the media does not go over the relay alone", "use the SDK that is documented")
+    if any(path.relay_protocol != plan.relay for path in paths):
+        return check.fail(seen, *no_relay(plan))
+    frames = [report.frames for report in reports]
+    if min(frames) < LEAST_FRAMES:
+        return check.fail(
+            f"{seen}; {min(frames)} pictures",
+            "the relay takes allocations and passes no media on: it may not send to the SFU's address",
+            "the SFU's own address has to be in livekit_turn_allowed_networks where it is a private one",
+        )
+    return check.ok(f"{seen}; {sum(frames)} pictures")
+
+
+def no_relay(plan: RelayPlan) -> tuple[str, str]:
+    """Cause and remedy of a relay that gives nothing."""
+    if plan.relay == UDP:
+        return (
+            f"no allocation: LiveKit's TURN is off, or {plan.port}/udp is closed on the way to it",
+            f"set matrixrtc_turn_udp to true, run site.yml, and open {plan.port}/udp in front of the host",
+        )
+    return (
+        "no allocation over TLS: nobody answers TURN at its name on 443, or its certificate is not for that name",
+        "run site.yml; openssl s_client -connect NAME:443 -servername NAME shows who answers",
+    )
+
+
+def prove_relay(plan: RelayPlan) -> Check:
+    """Place the call, and say how it was."""
+    try:
+        people = admitted(plan)
+    except (MatrixError, NoAccessError) as error:
+        return outline(plan.relay).skip(f"not tried: {error}")
+    trust(plan.ca_file)
+    return judged(plan, asyncio.run(_call(plan, seats(people))))
