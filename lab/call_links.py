@@ -22,13 +22,14 @@ from .network import CLIENT
 from .paths import lab_dir
 from .users import User
 
-# Runs on the client host, which knows the lab's names and trusts its authority. Tokens come in the environment.
+# Runs on the client host, which knows the lab's names. Tokens are in its environment.
 SCRIPT = """
 import json, os, urllib.parse, urllib.request
 first, second = json.loads(os.environ["LAB_PEOPLE"])
 def ask(user, path, body):
-    request = urllib.request.Request(os.environ["LAB_URL"] + "/_matrix/client/v3/" + path, json.dumps(body).encode(),
-                                     {"Authorization": "Bearer " + user["access_token"]})
+    url = os.environ["LAB_URL"] + "/_matrix/client/v3/" + path
+    token = {"Authorization": "Bearer " + user["access_token"]}
+    request = urllib.request.Request(url, json.dumps(body).encode(), token)
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)
 room = ask(first, "createRoom", {
@@ -69,12 +70,12 @@ def text(lab: str, site: Site, address: str, subnet: str, links: Sequence[str]) 
     lines = [
         "A call to look at: open both links, in two windows or by two people, and press “Join call”.",
         *(f"\n  {one}" for one in links),
-        "\nA browser needs the lab's names and its authority. Either a throw-away one on this machine, for nothing else:\n",
+        "\nA browser needs the lab's names and its authority. Either a throw-away one on this machine:\n",
         "  chromium --user-data-dir=$(mktemp -d) --ignore-certificate-errors \\",
         f'    --host-resolver-rules="MAP *.{site.server_name} {address}"',
         f"\nor any other: add '{address} {names}' to its /etc/hosts,",
-        f"import {authority} as an authority for web sites, and remove both afterwards. On another machine it also",
-        f"needs the way here, such as: sudo ip route add {subnet} via ADDRESS-OF-THIS-MACHINE",
+        f"import {authority} as an authority for web sites, and remove both afterwards.",
+        f"On another machine also: sudo ip route add {subnet} via ADDRESS-OF-THIS-MACHINE",
     ]
     return "\n".join(lines)
 

@@ -40,7 +40,7 @@ certutil -d "sql:$HOME/.pki/nssdb" -A -t C,, -n lab -i {CA_FILE}"""
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all hosts of a lab have in common; `folder` is the lab's below .lab/, `call_page` one in the cache."""
+    """What all hosts of a lab have in common; `folder` is the lab's own, `call_page` one in the cache."""
 
     client: docker.DockerClient
     lab: Lab

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""What comes from npm, by this machine's own client: Element Call itself, and the page that shows it in the lab."""
+"""What comes from npm, by this machine's client: Element Call, and the page that shows it in the lab."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def ensure(progress: Progress) -> None:
     if shutil.which("npm") and shutil.which("node"):
         return
     if not may_install():
-        raise LabError("Element Call comes from npm, which this machine does not have: install Node.js and npm.")
+        raise LabError(
+            "Element Call comes from npm, which this machine does not have: install Node.js and npm."
+        )
     install_packages(progress, ["nodejs", "npm"])
 
 

@@ -2,7 +2,8 @@
 
 `make bench` measures. Each row is one command with its wall time in seconds and, for a playbook, the number
 of tasks that ran (task headers in the output; tasks that every host skipped are not printed, nor counted).
-`python -m tools.bench --capacity FILE` puts what load_test.yml wrote (matrixrtc_load_file) into docs/capacity.md.
+`python -m tools.bench --capacity FILE` puts what load_test.yml wrote (matrixrtc_load_file) into
+docs/capacity.md.
 `make figures` takes over what molecule/shared/figures.py kept of the scenarios that ran in this clone.
 """
 
@@ -145,26 +146,38 @@ def measured() -> str:
     return REPORT.read_text(encoding="utf-8").partition("\n## ")[0]
 
 
+COLUMNS = (
+    ("in the call", "{participants:.0f}"),
+    ("sending", "{publishers:.0f}"),
+    ("into the SFU, Mbit/s", "{received:.1f}"),
+    ("out of the SFU, Mbit/s", "{sent:.1f}"),
+    ("lost", "{loss:.2%}"),
+    ("video tracks forwarded", "{forwarded:.0f}"),
+    ("missing", "{missing:.0f}"),
+    ("SFU, cores", "{sfu_cores:.2f}"),
+    ("participants' share of all cores", "{client_share:.0%}"),
+)
+
+
 def capacity(file: Path) -> str:
     """The section of docs/capacity.md with the figures of one load test, as Markdown."""
     found = json.loads(file.read_text(encoding="utf-8"))
+    today = datetime.date.today().isoformat()
     lines = [
-        f"Measured on {datetime.date.today().isoformat()}, {os.cpu_count()} cores ({platform.machine()}), everything on one machine.",
+        f"Measured on {today}, {os.cpu_count()} cores ({platform.machine()}), everything on one machine.",
         "",
-        "| in the call | sending | into the SFU | out of the SFU | lost | video tracks forwarded | SFU, cores | SFU, MiB | participants' share of all cores |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        f"| {' | '.join(title for title, _form in COLUMNS)} |",
+        f"|{'---:|' * len(COLUMNS)}",
     ]
     for step in found["steps"]:
-        lines.append(
-            f"| {step['participants']} | {step['publishers']} | {step['received']:.1f} Mbit/s | {step['sent']:.1f} Mbit/s "
-            f"| {100 * step['loss']:.2f} % | {step['forwarded']} | {step['sfu_cores']:.2f} | {step['sfu_memory'] / 2**20:.0f} "
-            f"| {100 * step['client_share']:.0f} % |"
-        )
+        lines.append(f"| {' | '.join(form.format(**step) for _title, form in COLUMNS)} |")
     if carried := found["capacity"]:
         lines += [
             "",
-            f"By these steps one core forwards about **{carried['per_core']:.0f} Mbit/s**: a call of **{carried['core_participants']}** in which all "
-            f"send and receive each other at {carried['rate']:.2f} Mbit/s. 1 Gbit/s outwards carries one of **{carried['gigabit_participants']}**.",
+            f"By these steps one core forwards about **{carried['per_core']:.0f} Mbit/s**: a call of "
+            f"**{carried['core_participants']}** in which all send and receive each other at "
+            f"{carried['rate']:.2f} Mbit/s. 1 Gbit/s outwards carries one of "
+            f"**{carried['gigabit_participants']}**.",
         ]
     return "\n".join(lines) + "\n"
 

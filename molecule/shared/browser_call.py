@@ -1,12 +1,14 @@
-"""Two people in Chromium, in a call through Element Call as a widget. Runs on the lab's client; prints what was seen as JSON.
+"""Two people in Chromium, in a call through Element Call as a widget. Runs on the lab's client, prints JSON.
 
-Reads from the file that is its argument: "site" (the server name), "people" (two of {"user", "token", "device"}), and may have
+Reads from the file that is its argument: "site" (the server name), "people" (two of {"user", "token",
+"device"}), and perhaps
   encrypted   the room is, and media has a key of its own for each participant
   ending      how the second one goes: "leave" (default), "crash" (the browser is killed)
   pictures    a folder for screenshots
   patience    seconds until a step counts as hanging (default 45)
 
-Each person has a browser of their own if one is to crash, else a context in the same one. The devices are Chromium's fake ones: a picture that moves.
+Each person has a browser of their own if one is to crash, else a context in the same one. The devices are
+Chromium's fake ones: a picture that moves.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ import json
 import sys
 import time
 import urllib.parse
-import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from playwright.sync_api import Error, sync_playwright
+from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
+from playwright.sync_api import Browser, BrowserContext, Error, Frame, Page, Response, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
+CA_FILE = "/usr/local/share/ca-certificates/matrixrtc-lab.crt"
 FLAGS = [
     "--no-sandbox",  # root in a container
     "--disable-dev-shm-usage",
@@ -32,6 +37,7 @@ FLAGS = [
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PAUSE = 200  # milliseconds
+PATIENCE = 45  # seconds: Element Call itself tries that long before it says what is wrong
 # The peer connections of a page, to be asked for their candidate pairs.
 WATCH = """(() => {
     const Original = window.RTCPeerConnection;
@@ -47,7 +53,7 @@ WATCH = """(() => {
     window.RTCPeerConnection.generateCertificate = (...given) => Original.generateCertificate(...given);
 })()"""
 # Every picture on the page, as a few pixels of it: two looks tell which ones move.
-LOOK = """() => [...document.querySelectorAll("video")].filter((video) => video.videoWidth > 0).map((video) => {
+LOOK = """() => [...document.querySelectorAll("video")].filter((one) => one.videoWidth > 0).map((video) => {
     const canvas = Object.assign(document.createElement("canvas"), {width: 32, height: 24});
     const context = canvas.getContext("2d");
     context.drawImage(video, 0, 0, 32, 24);
@@ -62,7 +68,7 @@ PAIRS = """async () => {
             if (pair.type !== "candidate-pair" || pair.state !== "succeeded" || !pair.nominated) continue;
             const [local, remote] = [stats.get(pair.localCandidateId), stats.get(pair.remoteCandidateId)];
             found.push({protocol: local.protocol, local: local.candidateType, remote: remote.candidateType,
-                        address: `${remote.address}:${remote.port}`, bytes: pair.bytesReceived + pair.bytesSent});
+                        address: `${remote.address}:${remote.port}`});
         }
     }
     return found;
@@ -72,21 +78,17 @@ PAIRS = """async () => {
 class Matrix:
     """The client API of the site's homeserver."""
 
-    def __init__(self, base):
+    def __init__(self, base: str) -> None:
         self.base = base
+        self.http = HttpClient(CA_FILE)
 
-    def __call__(self, token, method, path, body=None):
-        request = urllib.request.Request(
-            f"{self.base}/_matrix/client/v3/{path}",
-            None if body is None else json.dumps(body).encode(),
-            {"Authorization": f"Bearer {token}"},
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+    def __call__(self, token: str, method: str, path: str, body: object = None) -> dict[str, object]:
+        answer = self.http.request(method, f"{self.base}/_matrix/client/v3/{path}", body, token)
+        assert answer.status == 200, answer.summary()
+        return answer.document()
 
 
-def room_for(matrix, people, encrypted):
+def room_for(matrix: Matrix, people: list[dict[str, str]], encrypted: bool) -> str:
     """A room of the two, in which everybody may be in a call."""
     first, second = people
     state = [{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}]
@@ -98,12 +100,13 @@ def room_for(matrix, people, encrypted):
         "initial_state": state if encrypted else [],
         "power_level_content_override": levels,
     }
-    room = matrix(first["token"], "POST", "createRoom", body)["room_id"]
+    room = str(matrix(first["token"], "POST", "createRoom", body)["room_id"])
     matrix(second["token"], "POST", f"join/{urllib.parse.quote(room)}", {})
     return room
 
 
-def address(given, person, room):
+def address(given: Mapping[str, Any], person: Mapping[str, str], room: str) -> str:
+    """The page of one person."""
     site = given["site"]
     fragment = {
         "homeserver": f"https://matrix.{site}",
@@ -118,46 +121,60 @@ def address(given, person, room):
 class Person:
     """One person: a page with Element Call in it."""
 
-    def __init__(self, name, context, url, call_origin, said):
+    def __init__(
+        self, name: str, context: BrowserContext, url: str, call_origin: str, said: list[str]
+    ) -> None:
         self.name, self.call_origin, self.said = name, call_origin, said
-        self.asked = []
+        self.asked: list[str] = []
         context.add_init_script(WATCH)
-        self.page = context.new_page()
+        self.page: Page = context.new_page()
         self.page.on("console", lambda line: said.append(f"{name}: {line.type}: {line.text}"[:500]))
         self.page.on("pageerror", lambda error: said.append(f"{name}: page error: {error}"[:500]))
         self.page.on("response", self._note)
         self.page.goto(url)
 
-    def _note(self, answer):
+    def _note(self, answer: Response) -> None:
         path = urllib.parse.urlsplit(answer.url).path
         if "/rtc/transports" in path or "/livekit/jwt/" in path or path.startswith("/.well-known/"):
             self.asked.append(f"{answer.request.method} {path} {answer.status}")
         if answer.status >= 400:
-            self.said.append(f"{self.name}: {answer.status} {answer.request.method} {answer.url.partition('?')[0]}"[:300])
+            self.said.append(
+                f"{self.name}: {answer.status} {answer.request.method} {answer.url.partition('?')[0]}"[:300]
+            )
+
+    def has_call(self) -> bool:
+        """Whether Element Call's own document is in the page."""
+        return any(frame.url.startswith(self.call_origin) for frame in self.page.frames)
 
     @property
-    def call(self):
-        """Element Call's own document."""
-        return next((frame for frame in self.page.frames if frame.url.startswith(self.call_origin)), None)
+    def call(self) -> Frame:
+        """That document. Raises Error."""
+        for frame in self.page.frames:
+            if frame.url.startswith(self.call_origin):
+                return frame
+        raise Error("Element Call is not in the page")
 
-    def text(self):
+    def text(self) -> str:
+        """What the person reads."""
         with contextlib.suppress(Error):
-            return self.call.inner_text("body")[:1000] if self.call else self.page.inner_text("body")[:1000]
+            return str((self.call if self.has_call() else self.page).inner_text("body"))[:1000]
         return ""
 
-    def click(self, test_id, patience):
-        wait(self.page, lambda: self.call is not None, patience, f"{self.name} has Element Call in the page")
+    def click(self, test_id: str, patience: float) -> None:
+        """Press a button of Element Call's, once it is there."""
+        wait(self.page, self.has_call, patience, f"{self.name} has Element Call in the page")
         self.call.click(f'[data-testid="{test_id}"]', timeout=patience * 1000)
 
-    def moving(self):
+    def moving(self) -> int:
         """How many pictures move."""
         with contextlib.suppress(Error):
             before = self.call.evaluate(LOOK)
             self.page.wait_for_timeout(PAUSE)
-            return sum(one != other for one, other in zip(before, self.call.evaluate(LOOK)))
+            return sum(one != other for one, other in zip(before, self.call.evaluate(LOOK), strict=False))
         return 0
 
-    def pictures(self):
+    def pictures(self) -> int:
+        """How many pictures there are."""
         with contextlib.suppress(Error):
             return len(self.call.evaluate(LOOK))
         return 0
@@ -167,8 +184,8 @@ class HangingError(Exception):
     """A step did not come to its end."""
 
 
-def wait(page, condition, patience, what):
-    """Seconds until the condition holds. Raises HangingError. It is the page that waits, so that it goes on meanwhile."""
+def wait(page: Page, condition: Callable[[], bool], patience: float, what: str) -> float:
+    """Seconds until the condition holds. The page waits, so it goes on meanwhile. Raises HangingError."""
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > patience:
@@ -177,7 +194,8 @@ def wait(page, condition, patience, what):
     return time.monotonic() - started
 
 
-def shot(given, person, name):
+def shot(given: Mapping[str, Any], person: Person, name: str) -> None:
+    """Keep what a person sees, in two sizes."""
     if folder := given.get("pictures"):
         for size, view in (("desktop", DESKTOP), ("phone", PHONE)):
             person.page.set_viewport_size(view)
@@ -186,12 +204,12 @@ def shot(given, person, name):
         person.page.set_viewport_size(DESKTOP)
 
 
-def call(given, browsers, seen, said):
-    """Lobby, call, pictures on both sides, and how the first one notices that the second one goes."""
-    patience = given.get("patience", 45)
-    room = room_for(Matrix(f"https://matrix.{given['site']}"), given["people"], given.get("encrypted"))
-    seen["room"] = room
-    people = [
+Seen = dict[str, Any]  # what is printed
+
+
+def gather(given: Mapping[str, Any], browsers: list[Browser], room: str, said: list[str]) -> list[Person]:
+    """Both with their pages open."""
+    return [
         Person(
             data["user"].partition(":")[0][1:],
             browser.new_context(viewport=DESKTOP, permissions=["camera", "microphone"]),
@@ -199,53 +217,79 @@ def call(given, browsers, seen, said):
             f"https://call.{given['site']}/",
             said,
         )
-        for data, browser in zip(given["people"], browsers)
+        for data, browser in zip(given["people"], browsers, strict=True)
     ]
-    seen["people"] = people
+
+
+def join(given: Mapping[str, Any], people: list[Person], seen: Seen) -> None:
+    """Through the lobby, until both see two moving pictures."""
+    patience = given.get("patience", PATIENCE)
     first, second = people
     started = time.monotonic()
     for person in people:
         person.click("lobby_joinCall", patience)
         seen[f"{person.name} joined after"] = time.monotonic() - started
-    joined = time.monotonic()
-    wait(first.page, lambda: first.moving() >= 2 and second.moving() >= 2, patience, "both see two moving pictures")
-    seen["pictures after"] = time.monotonic() - joined
+    seen["pictures after"] = wait(
+        first.page,
+        lambda: min(first.moving(), second.moving()) >= 2,
+        patience,
+        "both see two moving pictures",
+    )
     seen["pairs"] = {person.name: person.call.evaluate(PAIRS) for person in people}
     seen["asked"] = {person.name: sorted(set(person.asked)) for person in people}
     for person in people:
         shot(given, person, given.get("name", "call"))
-    assert first.moving() >= 2 and second.moving() >= 2, "the pictures do not move any more"
+    assert min(first.moving(), second.moving()) >= 2, "the pictures do not move any more"
+
+
+def part(given: Mapping[str, Any], people: list[Person], browser: Browser, seen: Seen) -> None:
+    """The second one goes, and the first one sees it."""
+    patience = given.get("patience", PATIENCE)
+    first, second = people
     gone = time.monotonic()
     if given.get("ending") == "crash":
         with contextlib.suppress(Error):
-            browsers[1].new_browser_cdp_session().send("Browser.crash")
+            browser.new_browser_cdp_session().send("Browser.crash")
     else:
         second.click("incall_leave", patience)
-    wait(first.page, lambda: first.pictures() == 1, patience, "the first one sees that the second one has gone")
+    wait(first.page, lambda: first.pictures() == 1, patience, "the first one sees the second one go")
     seen["gone after"] = time.monotonic() - gone
 
 
-def main():
+def call(given: Mapping[str, Any], browsers: list[Browser], seen: Seen, said: list[str]) -> None:
+    """The whole call. What goes wrong is noted, with what both see then."""
+    matrix = Matrix(f"https://matrix.{given['site']}")
+    seen["room"] = room_for(matrix, given["people"], bool(given.get("encrypted")))
+    people = gather(given, browsers, seen["room"], said)
+    try:
+        join(given, people, seen)
+        part(given, people, browsers[1], seen)
+    except (Error, HangingError, AssertionError) as error:
+        seen["fault"] = str(error)
+        for person in people:
+            seen[f"{person.name} sees"] = person.text()
+            with contextlib.suppress(Error):
+                shot(given, person, f"fault-{given.get('name', 'call')}")
+
+
+def main() -> None:
+    """Call, and say how it was."""
     with open(sys.argv[1], encoding="utf-8") as source:
         given = json.load(source)
-    seen, said = {}, []
+    seen: Seen = {}
+    said: list[str] = []
     with sync_playwright() as playwright:
-        browsers = [playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)]
-        crashing = given.get("ending") == "crash"
-        browsers.append(playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) if crashing else browsers[0])
-        try:
-            call(given, browsers, seen, said)
-        except (Error, HangingError, AssertionError) as error:
-            seen["fault"] = str(error)
-            for person in seen.get("people", []):
-                seen[f"{person.name} sees"] = person.text()
-                with contextlib.suppress(Error):
-                    shot({**given, "pictures": given.get("pictures")}, person, f"fault-{given.get('name', 'call')}")
-        seen.pop("people", None)
-        seen["browser"] = browsers[0].version
-        for browser in browsers:
-            with contextlib.suppress(Error):
-                browser.close()
+
+        def browser() -> Browser:
+            return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+        first = browser()
+        browsers = [first, browser() if given.get("ending") == "crash" else first]
+        call(given, browsers, seen, said)
+        seen["browser"] = first.version
+        for one in browsers:
+            with contextlib.suppress(Error):  # it may have crashed, or be closed already
+                one.close()
     if "fault" in seen:
         seen["said"] = said[-60:]
     print(json.dumps(seen))

@@ -1,6 +1,7 @@
-"""Ask the SFU's TURN relay to send to peers, as a participant of a call; print what it says of each. Runs on the lab's client.
+"""Ask the SFU's TURN relay to send to peers, as a participant of a call; print what it says of each.
 
-Reads {"server_name", "domain", "token", "ca", "relay": [address, port], "peers": [...]} from the file that is its argument.
+Runs on the lab's client. Reads {"server_name", "domain", "token", "ca", "relay": [address, port], "peers"}
+from the file that is its argument.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ USERNAME, CREDENTIAL = 2, 3  # fields of ICEServer (livekit_rtc.proto)
 
 
 class Relays(Listener):
-    """The listener, which keeps the credentials for the relays as well; the collection has no use for those."""
+    """The listener, which also keeps the credentials for relays; the collection has no use for those."""
 
     def _joined(self, data: bytes) -> None:
         super()._joined(data)
         servers = [
-            value for number, value in fields_of(data) if number == JOIN_ICE_SERVERS and isinstance(value, bytes)
+            value
+            for number, value in fields_of(data)
+            if number == JOIN_ICE_SERVERS and isinstance(value, bytes)
         ]
         self.credentials = [(texts(one, USERNAME), texts(one, CREDENTIAL)) for one in servers]
 
@@ -37,7 +40,7 @@ class Relays(Listener):
 def credentials(site: Site, token: str) -> tuple[str, str]:
     """What the SFU gives a participant for its relay."""
     _account, access = admitted(RelayPlan(site, (token, token)))[0]
-    listener = Relays(access.url, access.jwt, site.http, 4.0)
+    listener = Relays(site.http, access.url, access.jwt, 4.0)
     try:
         listener.listen()
     finally:
@@ -74,7 +77,9 @@ def main() -> None:
     service = f"https://{given['domain']}/livekit/jwt"
     site = Site(given["server_name"], given["domain"], service, "", HttpClient(given["ca"]))
     user, password = credentials(site, given["token"])
-    print(json.dumps(asyncio.run(ask((given["relay"][0], given["relay"][1]), user, password, given["peers"]))))
+    print(
+        json.dumps(asyncio.run(ask((given["relay"][0], given["relay"][1]), user, password, given["peers"])))
+    )
 
 
 if __name__ == "__main__":

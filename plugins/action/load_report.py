@@ -31,7 +31,7 @@ def coloured(line: str) -> str:
 
 def read(results: Sequence[Mapping[str, Any]]) -> tuple[list[Step], str]:
     """The steps, up to the first that failed, and why that one did."""
-    steps = []
+    steps: list[Step] = []
     for result in results:
         load, usage = result["load"], result["usage"]
         if "load" not in load or "samples" not in usage:

@@ -246,7 +246,7 @@ def _fetch(program: Program, source: Source, site: Site) -> str:
 
 
 def _obtained(program: Program, source: Source, site: Site, artifact: str) -> str:
-    """Have the release in `artifact`; its checksum, which is as it must be unless every file in it has one."""
+    """Have the release in `artifact`; its checksum, which is right unless every file in it has one."""
     wanted, said_by = ("", "") if program.tree and not source.sha256 else expected(source, site)
     found = obtain(source, site, artifact)
     if wanted and found != wanted:

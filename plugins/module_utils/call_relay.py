@@ -40,7 +40,9 @@ class RelayPlan:
 
 def outline(relay: str) -> Outline:
     """The check for a relay."""
-    return Outline(f"turn_{relay}", f"Call over TURN ({relay.upper()})", "picture and sound over a relay alone")
+    return Outline(
+        f"turn_{relay}", f"Call over TURN ({relay.upper()})", "picture and sound over a relay alone"
+    )
 
 
 def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
@@ -58,10 +60,7 @@ def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
 
 def seats(people: Sequence[tuple[Account, Access]]) -> list[Seat]:
     """A seat for each, who knows the other's key."""
-    secrets = [
-        (os.urandom(KEY_LENGTH).hex(), int.from_bytes(os.urandom(2), "big"), tone)
-        for tone, _person in zip(TONES, people)
-    ]
+    secrets = [(os.urandom(KEY_LENGTH).hex(), int.from_bytes(os.urandom(2), "big"), tone) for tone in TONES]
     names = [legacy_identity(account.user_id, account.device_id) for account, _access in people]
     return [
         Seat(
@@ -98,7 +97,9 @@ def judged(plan: RelayPlan, reports: Sequence[Report]) -> Check:
         return check.fail("; ".join(broken) or "no selected pair", *no_relay(plan))
     seen = ", ".join(sorted({f"{path.local_kind} over {path.relay_protocol or 'nothing'}" for path in paths}))
     if any(path.local_kind != "relay" for path in paths):
-        return check.fail(seen, "the media does not go over the relay alone", "use the SDK that is documented")
+        return check.fail(
+            seen, "the media does not go over the relay alone", "use the SDK that is documented"
+        )
     if any(path.relay_protocol != plan.relay for path in paths):
         return check.fail(seen, *no_relay(plan))
     frames = [report.frames for report in reports]
@@ -119,7 +120,7 @@ def no_relay(plan: RelayPlan) -> tuple[str, str]:
             f"set matrixrtc_turn_udp to true, run site.yml, and open {plan.port}/udp in front of the host",
         )
     return (
-        "no allocation over TLS: nobody answers TURN at its name on 443, or its certificate is not for that name",
+        "no allocation over TLS: nobody answers TURN at its name on 443, or not with its certificate",
         "run site.yml; openssl s_client -connect NAME:443 -servername NAME shows who answers",
     )
 

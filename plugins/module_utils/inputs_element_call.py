@@ -56,7 +56,9 @@ def check_element_call(inputs: Inputs, _secret: str) -> None:
     check_mode(inputs)
     check_media(inputs)
     check_leaves(inputs)
-    inputs.read("extra_config", mapping, "Set it to a mapping of further keys of config.json.", required=False)
+    inputs.read(
+        "extra_config", mapping, "Set it to a mapping of further keys of config.json.", required=False
+    )
 
 
 def check_name(inputs: Inputs) -> None:
@@ -135,10 +137,10 @@ def check_leaves(inputs: Inputs) -> None:
         _refuse_unknown(inputs, key, times, LEAVE_KEYS, remedy)
         for value in times.values():
             inputs.parse(key, value, at_least(1), remedy)
-        if key == "delegated_delayed_leave" and _version(inputs) < DELEGATED_SINCE:
-            if not is_refused(inputs, "version"):
-                text = f"is set, and Element Call {inputs.values.get('version')} knows no delegated leave"
-                inputs.refuse(key, text, "Leave it empty, or use 0.26.0 or newer.")
+        is_old = _version(inputs) < DELEGATED_SINCE and not is_refused(inputs, "version")
+        if key == "delegated_delayed_leave" and is_old:
+            text = f"is set, and Element Call {inputs.values.get('version')} knows no delegated leave"
+            inputs.refuse(key, text, "Leave it empty, or use 0.26.0 or newer.")
 
 
 def _refuse_unknown(

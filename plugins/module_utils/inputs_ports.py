@@ -174,7 +174,9 @@ def _turn_uses(inputs: Inputs) -> Iterator[PortUse]:
     ends = ("turn_relay_range_start", "turn_relay_range_end")
     first, last = (inputs.read(key, service_port, PORT_REMEDY.format(30000)) for key in ends)
     if first and last and first > last:
-        inputs.refuse(ends[0], f"the range {first}-{last} is reversed", f"Set it to less than {inputs.name(ends[1])}.")
+        inputs.refuse(
+            ends[0], f"the range {first}-{last} is reversed", f"Set it to less than {inputs.name(ends[1])}."
+        )
     elif first and last:
         yield PortUse(ends[0], "the relay's ports", "udp", PortRange(first, last))
 

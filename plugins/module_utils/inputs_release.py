@@ -71,7 +71,9 @@ def _instructions(inputs: Inputs, artifact: dict[str, object], asset: str) -> st
     if inputs.has("sha256"):
         expected = f"its sha256 has to be {str(inputs.values['sha256']).lower()}, as {checksum} says."
     elif artifact.get("contents"):
-        expected = f"the checksums of the files in it are in {address}{artifact['contents']}: put that there too."
+        expected = (
+            f"the checksums of the files in it are in {address}{artifact['contents']}: put that there too."
+        )
     elif artifact["lists_checksums"]:
         expected = (
             f"its sha256 has to be the one in the release's {address}checksums.txt: put that file there as "

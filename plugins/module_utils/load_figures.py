@@ -172,11 +172,11 @@ def table(steps: Sequence[Step]) -> list[str]:
     found = capacity(steps)
     lines.append("")
     if found is None:
-        lines.append("Too few steps without a limit, or too close to each other, to say how far a core carries.")
+        lines.append("Too few steps without a limit, or too close together, to say how far a core carries.")
         return lines
     lines.append(
-        f"One core forwards about {found.per_core:.0f} Mbit/s, a call of {found.core_participants} in which all "
-        f"send and receive each other at {found.rate:.2f} Mbit/s; 1 Gbit/s outwards carries one of "
+        f"One core forwards about {found.per_core:.0f} Mbit/s, a call of {found.core_participants} in which "
+        f"all send and receive each other at {found.rate:.2f} Mbit/s; 1 Gbit/s outwards carries one of "
         f"{found.gigabit_participants}."
     )
     return lines

@@ -107,7 +107,10 @@ class LoadParticipant:
             rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE),
         )
         loop = asyncio.get_running_loop()
-        self.tasks += [loop.create_task(self._film(camera, width, height)), loop.create_task(self._hum(microphone))]
+        self.tasks += [
+            loop.create_task(self._film(camera, width, height)),
+            loop.create_task(self._hum(microphone)),
+        ]
 
     async def _film(self, camera: rtc.VideoSource, width: int, height: int) -> None:
         from livekit import rtc
@@ -154,7 +157,7 @@ class LoadParticipant:
 
 
 def noise(width: int, height: int) -> list[bytes]:
-    """Some pictures in I420 with blocks of 16 pixels whose brightness has nothing to do with the one before."""
+    """Some pictures in I420 with blocks of 16 pixels, each with nothing in common with the one before."""
     import numpy
 
     random = numpy.random.default_rng(1)

@@ -84,13 +84,16 @@ def verify_tree(folder: str, wanted: Mapping[str, str], said_by: str) -> None:
 
 
 def compress_tree(folder: str) -> None:
-    """Put a compressed copy beside every file that is worth it, for nginx's `gzip_static`; make all readable."""
+    """Put a compressed copy beside every file that is worth it (nginx's `gzip_static`); make all readable."""
     for path in list(_files(folder)):
         full = os.path.join(folder, path)
         if path.endswith(COMPRESSED) and os.path.getsize(full) >= SMALLEST_COMPRESSED:
-            with open(full, "rb") as source, open(f"{full}.gz", "wb") as raw:
-                with gzip.GzipFile("", "wb", 6, raw, 0) as target:
-                    shutil.copyfileobj(source, target, CHUNK)
+            with (
+                open(full, "rb") as source,
+                open(f"{full}.gz", "wb") as raw,
+                gzip.GzipFile("", "wb", 6, raw, 0) as target,
+            ):
+                shutil.copyfileobj(source, target, CHUNK)
     for parent, folders, files in os.walk(folder):
         for name in folders:
             os.chmod(os.path.join(parent, name), FOLDER_MODE)
@@ -99,7 +102,7 @@ def compress_tree(folder: str) -> None:
 
 
 def tree_sha256(folder: str, but: str = "") -> str:
-    """One checksum over the names and contents of all files, but the one named; '' when there is no folder."""
+    """One checksum over names and contents of all files, but the one named; '' when there is no folder."""
     if not os.path.isdir(folder):
         return ""
     digest = hashlib.sha256()

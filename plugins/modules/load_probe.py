@@ -11,8 +11,9 @@ short_description: Put synthetic participants on an SFU for some seconds
 version_added: 0.1.0
 author: ["The matrixrtc.backend authors (@matrixrtc)"]
 description:
-  - Has O(participants) join one call on the site's SFU, O(publishers) of them sending a picture and a sound as
-    Element Call does (VP8 with three layers, Opus), all of them receiving everything, and counts what arrived.
+  - Has O(participants) join one call on the site's SFU, O(publishers) of them sending a picture and a sound
+    as Element Call does (VP8 with three layers, Opus), all of them receiving everything, and counts what
+    arrived.
   - They are sessions of the given accounts. Their tokens come from the token service, as a client's do, so no
     secret of the SFU is needed. Nothing is written to the homeserver; the call belongs to no Matrix room.
   - Bounded in number and time. Everybody leaves, whatever happens; the SFU notices a killed run by itself.
@@ -86,22 +87,30 @@ RETURN = r"""
 load:
   description:
     - C(start) and C(end) of the steady part (seconds since the epoch), C(participants), C(publishers),
-      C(bytes_sent) and C(bytes_received) by all participants together, C(packets) that arrived and C(lost) ones,
-      C(tracks) (video tracks of which frames arrived, counted at each receiver), C(client_cpu) (processor seconds
-      of all participants) and C(client_processors) of the machine they are on.
+      C(bytes_sent) and C(bytes_received) by all participants together, C(packets) that arrived and C(lost)
+      ones, C(tracks) (video tracks of which frames arrived, counted at each receiver), C(client_cpu)
+      (processor seconds of all participants) and C(client_processors) of the machine they are on.
   returned: always
   type: dict
 """
 
 import os
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
-from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import NoAccessError, publishing_access
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import (
+    NoAccessError,
+    publishing_access,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
-from ansible_collections.matrixrtc.backend.plugins.module_utils.load_media import LoadError, LoadParticipant, run
+from ansible_collections.matrixrtc.backend.plugins.module_utils.load_media import (
+    LoadError,
+    LoadParticipant,
+    run,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import (
     Account,
     MatrixClient,
@@ -112,7 +121,7 @@ MOST, LONGEST = 100, 300
 PAUSE = 0.15  # seconds between token requests: below the limit per client that the role nginx_proxy sets
 
 
-def participants(site: Site, client: MatrixClient, options: dict) -> list:
+def participants(site: Site, client: MatrixClient, options: dict[str, Any]) -> list[LoadParticipant]:
     """Everybody with a token of their own. Raises NoAccessError and MatrixError."""
     account = client.whoami()
     openid = client.openid_token(account.user_id)

@@ -52,8 +52,8 @@ EXAMPLES = r"""
 RETURN = r"""
 steps:
   description:
-    - The figures of each step, C(participants), C(publishers), C(seconds), C(received) and C(sent) (Mbit/s at the
-      SFU), C(loss) (share of the packets), C(forwarded) and C(missing) (video tracks), C(sfu_cores),
+    - The figures of each step, C(participants), C(publishers), C(seconds), C(received) and C(sent) (Mbit/s at
+      the SFU), C(loss) (share of the packets), C(forwarded) and C(missing) (video tracks), C(sfu_cores),
       C(sfu_memory) (bytes), C(client_cores) and C(client_share) (of the client's cores).
   returned: always
   type: list

@@ -45,8 +45,9 @@ options:
       - Content of the file, for the http block. Required unless O(state=absent).
       - A line that starts with V(@feature@) stays only where the feature is there, one with V(@!feature@)
         only where it is not. Features are V(http2) (the directive C(http2 on)), V(mlkem) (the group
-        X25519MLKEM768), V(tickets) (nginx rotates the keys of TLS session tickets), V(gzip_static), V(ipv6) and V(ipv4)
-        (sockets of these families can be opened).
+        X25519MLKEM768), V(tickets) (nginx rotates the keys of TLS session tickets), V(gzip_static) (nginx can
+        serve compressed copies that lie beside the files), V(ipv6) and V(ipv4) (sockets of these
+        families can be opened).
       - The text V(@revision@) becomes a hash of the content; see O(revision_path).
     type: str
   revision_path:

@@ -81,8 +81,8 @@ options:
     default: false
   tree:
     description:
-      - The release is a tar archive with one folder, all of which is installed, such as a web app. O(binary) is
-        a file in it.
+      - The release is a tar archive with one folder, all of which is installed, such as a web app. O(binary)
+        is a file in it.
       - Every file in it is compared with the list at O(contents_url) or O(contents_file), and O(sha256) is
         compared only if it is set. Files that compress well get a compressed copy beside them.
     type: bool

@@ -95,7 +95,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     name, seconds = module.params["name"], min(module.params["seconds"], LONGEST)
-    _status, output, _errors = module.run_command(["systemctl", "show", "--property=MainPID", "--value", name])
+    _status, output, _errors = module.run_command(
+        ["systemctl", "show", "--property=MainPID", "--value", name]
+    )
     pid = output.strip()
     if not pid.isdigit() or pid == "0":
         module.fail_json(msg=f"{name} is not running: systemctl status {name}")

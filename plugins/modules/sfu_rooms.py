@@ -11,7 +11,8 @@ short_description: Count who is connected to the SFU
 version_added: 0.1.0
 author: ["The matrixrtc.backend authors (@matrixrtc)"]
 description:
-  - Asks LiveKit on its own host, with the first key of its key file, which rooms there are and who is in them.
+  - Asks LiveKit on its own host, with the first key of its key file, which rooms there are and who is in
+    them.
 attributes:
   check_mode:
     support: full

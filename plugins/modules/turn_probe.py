@@ -94,12 +94,19 @@ failed_ids:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError, load_sdk
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import RELAYS, RelayPlan, prove_relay
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import (
+    RELAYS,
+    RelayPlan,
+    prove_relay,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 
-USER = {"user_id": {"type": "str", "default": ""}, "access_token": {"type": "str", "required": True, "no_log": True}}
+USER = {
+    "user_id": {"type": "str", "default": ""},
+    "access_token": {"type": "str", "required": True, "no_log": True},
+}
 
 
 def main() -> None:

@@ -18,7 +18,9 @@ FILES = {"index.html": b"<title>", "assets/a.js": b"let a;" * 500, "assets/a.png
 URL = "https://mirror.test/app-1.0.0"
 
 
-def publish(site: FakeSite, files: dict[str, bytes] | None = None, listed: dict[str, bytes] | None = None) -> Source:
+def publish(
+    site: FakeSite, files: dict[str, bytes] | None = None, listed: dict[str, bytes] | None = None
+) -> Source:
     """A release as Element Call has it: an archive with one folder, and a list of what is in it."""
     files = FILES if files is None else files
     site.pages[f"{URL}.tar.gz"] = archive_of({f"app-1.0.0/{name}": data for name, data in files.items()})

@@ -36,7 +36,8 @@ def get(client, path, *options):
 @pytest.mark.parametrize("path", ["/", "/room", "/a/room/deep/down", "/index.html"])
 def test_every_path_is_a_room_and_gives_the_page(client, path):
     status, headers, body = get(client, path)
-    assert status == 200 and headers["content-type"].startswith("text/html")
+    assert status == 200
+    assert headers["content-type"].startswith("text/html")
     assert "<title>Element Call</title>" in body
     assert headers["cache-control"] == "public, max-age=30, stale-while-revalidate=30"
 
@@ -44,7 +45,8 @@ def test_every_path_is_a_room_and_gives_the_page(client, path):
 @pytest.mark.parametrize("path", ["/config.json", "/room/config.json"])
 def test_the_configuration_is_never_the_page(client, server, path):
     status, headers, body = get(client, path)
-    assert status == 200 and headers["content-type"].startswith("application/json")
+    assert status == 200
+    assert headers["content-type"].startswith("application/json")
     assert json.loads(body) == {
         "default_server_config": {
             "m.homeserver": {"base_url": "https://matrix.call.test", "server_name": "call.test"}
@@ -61,7 +63,8 @@ def test_the_configuration_is_never_the_page(client, server, path):
 def test_assets_are_compressed_and_kept_for_ever(client, server):
     name = server.check_output(f"cd {ROOT}/current && ls assets/*.wasm | head -1")
     status, headers, _body = get(client, f"/{name}", "-H 'Accept-Encoding: gzip'", "-o /dev/null", "-D -")
-    assert status == 200 and headers["content-encoding"] == "gzip"
+    assert status == 200
+    assert headers["content-encoding"] == "gzip"
     assert headers["content-type"] == "application/wasm"
     assert headers["cache-control"] == "public, max-age=31536000, immutable"
     assert get(client, "/assets/missing.js")[0] == 404
@@ -88,12 +91,15 @@ def test_an_altered_file_in_the_archive_is_refused_and_nothing_is_replaced(clien
     name = "element-call-embedded-0.26"
     (bad / f"{name}.0.tar.gz").write_bytes((good / f"{name}.1.tar.gz").read_bytes())
     listed = (good / f"{name}.1.sha256").read_text()
-    wrong = "\n".join(f"{'0' * 64}{line[64:]}" if "index.html" in line else line for line in listed.splitlines())
+    wrong = "\n".join(
+        f"{'0' * 64}{line[64:]}" if "index.html" in line else line for line in listed.splitlines()
+    )
     (bad / f"{name}.0.sha256").write_text(wrong)
     wishes = ("-e", "element_call_version=0.26.0", "-e", "matrixrtc_allow_untested_versions=true")
     try:
         run = play("site", *wishes, "--tags", "element_call")
-        assert run.status != 0 and "found altered: index.html" in run.output, run.output
+        assert run.status != 0
+        assert "found altered: index.html" in run.output, run.output
         assert "Nothing was replaced: 0.26.1~embedded of element-call is in place" in run.output
         assert get(client, "/")[0] == 200
         (bad / f"{name}.0.sha256").write_text(listed)
@@ -114,7 +120,10 @@ def test_an_altered_file_in_the_archive_is_refused_and_nothing_is_replaced(clien
         ("element_call_matrix_rtc_mode=matrix_2_0", "synapse_config_sticky_events"),
         ("element_call_matrix_rtc_mode=legacy", "'legacy' is none of compatibility, matrix_2_0"),
         ("matrixrtc_call_domain=rtc.call.test", "matrixrtc_call_domain"),
-        ("matrixrtc_call_domain=elsewhere.call.test", "'/etc/ssl/lab/elsewhere.call.test.crt' does not exist on this host"),
+        (
+            "matrixrtc_call_domain=elsewhere.call.test",
+            "'/etc/ssl/lab/elsewhere.call.test.crt' does not exist on this host",
+        ),
         ("element_call_version=0.23.0", "before it, media quality could not be set"),
         ('{"element_call_frame_origins": []}', "no client could show the widget"),
         ('{"element_call_media_quality": {"codec": "vp9"}}', "'codec'"),
@@ -122,4 +131,5 @@ def test_an_altered_file_in_the_archive_is_refused_and_nothing_is_replaced(clien
 )
 def test_wrong_inputs_are_refused_before_anything_changes(wish, said):
     run = play("site", "-e", wish, "--tags", "element_call")
-    assert run.status != 0 and said in " ".join(run.output.split()) and run.changed == 0, run.output
+    assert (run.status != 0, run.changed) == (True, 0), run.output
+    assert said in " ".join(run.output.split()), run.output

@@ -11,7 +11,7 @@ import pytest
 import steps
 from figures import record
 from lab_playbooks import INVENTORY, ROOT, play
-from on_host import put
+from on_host import program, put
 
 SITE, HOMESERVER = "call.test", "https://matrix.call.test"
 PICTURES = Path(ROOT, "tests", "output", "element_call")
@@ -30,7 +30,7 @@ WHOLE_TEST = 90
 @pytest.fixture(scope="module")
 def client():
     (host,) = steps.hosts("lab_client")
-    put(host, "/run/browser_call.py", Path(ROOT, "molecule", "shared", "browser_call.py").read_bytes())
+    put(host, "/run/browser_call.py", program("browser_call.py"))
     host.check_output("mkdir -p /run/pictures")
     return host
 
@@ -51,7 +51,8 @@ def people():
 def call(client, people):
     """Have alice and bob call each other; what they saw."""
     known = [
-        {"user": user["user_id"], "token": user["access_token"], "device": user["device_id"]} for user in people
+        {"user": user["user_id"], "token": user["access_token"], "device": user["device_id"]}
+        for user in people
     ]
 
     def place(name, **wishes):
@@ -79,7 +80,9 @@ def login(client, user):
         "password": user["password"],
     }
     put(client, "/run/login.json", json.dumps(body).encode())
-    found = json.loads(client.check_output(f"curl -sSf -d @/run/login.json {HOMESERVER}/_matrix/client/v3/login"))
+    found = json.loads(
+        client.check_output(f"curl -sSf -d @/run/login.json {HOMESERVER}/_matrix/client/v3/login")
+    )
     return {"user": found["user_id"], "token": found["access_token"], "device": found["device_id"]}
 
 
@@ -89,10 +92,13 @@ def test_two_people_see_each_other_and_one_sees_the_other_leave(call):
     took = time.monotonic() - started
     assert "fault" not in seen, seen
     for pairs in seen["pairs"].values():
-        assert pairs and all(pair["protocol"] == "udp" for pair in pairs), seen
+        assert {pair["protocol"] for pair in pairs} == {"udp"}, seen
     assert f"{ENDPOINT} 200" in seen["asked"]["alice"], seen
     assert "POST /livekit/jwt/sfu/get 200" in seen["asked"]["alice"], seen
-    record("Element Call in a browser: both see two moving pictures, after the second joined", seen["pictures after"])
+    record(
+        "Element Call in a browser: both see two moving pictures, after the second joined",
+        seen["pictures after"],
+    )
     record("Element Call in a browser: a leave is seen by the other", seen["gone after"])
     record("Element Call in a browser: the whole test, start of Chromium to leave", took, budget=WHOLE_TEST)
     assert took <= WHOLE_TEST
@@ -144,7 +150,7 @@ def test_a_browser_that_has_tcp_only(call, client):
         client.check_output(f"nft delete chain {chain}")
     assert "fault" not in seen, seen
     for pairs in seen["pairs"].values():
-        assert pairs and all(pair["protocol"] == "tcp" for pair in pairs), seen
+        assert {pair["protocol"] for pair in pairs} == {"tcp"}, seen
 
 
 def test_a_browser_that_crashes_leaves_the_call_soon(call):
