@@ -23,6 +23,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils import certifica
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs import check_inputs
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_server import HTTPS, NGINX
 from inputs_support import (
+    CALL_DOMAIN,
     COMPONENTS_ON,
     DOMAIN,
     GOOD_SECRET,
@@ -53,6 +54,12 @@ GOOD_SITE = {
     "matrixrtc_tls_certificate": "FOLDER/good.crt",
     "matrixrtc_tls_private_key": "FOLDER/good.key",
     "matrixrtc_media_address": "8.8.8.8",
+    "matrixrtc_turn_udp": True,
+    "matrixrtc_call_domain": CALL_DOMAIN,
+    "matrixrtc_call_tls_certificate": "FOLDER/call.crt",
+    "matrixrtc_call_tls_private_key": "FOLDER/good.key",
+    "matrixrtc_homeserver_url": "https://matrix.example.org",
+    "element_call_delegated_delayed_leave": {"delay_ms": 3600000},
     "matrixrtc_ca_file": "FOLDER/good.crt",
     "livekit_port": 21440,
     "livekit_tcp_port": 21441,
@@ -65,7 +72,7 @@ GOOD_SITE = {
     "well_known_served_by": "file",
     "well_known_file": "FOLDER/client",
 }
-GROUPS = {"rtc": "matrixrtc_rtc", "homeserver": "matrixrtc_homeserver", "well_known": "matrixrtc_well_known"}
+GROUPS = {kind: f"matrixrtc_{kind}" for kind in COMPONENTS_ON}
 
 
 @dataclass

@@ -27,6 +27,8 @@ FORBIDDEN = (
     "224.0.0.1",
 )
 
+ELSEWHERE = "8.8.8.8"  # a public address; a channel to it is bound, and nothing is sent
+
 
 @pytest.fixture(scope="module")
 def client():
@@ -45,15 +47,9 @@ def address(sfu):
     return sfu.check_output("hostname -I").split()[0]
 
 
-def line(run, title):
-    """The report's line about a check."""
-    return next((text for text in run.output.splitlines() if title in text), "")
-
-
 def test_a_call_over_the_relay_alone():
     run = play("verify").ok()
-    assert re.search(r"ok +Call over TURN \(UDP\)", run.output), run.output
-    assert "relay over udp" in run.output
+    assert re.search(r"ok +turn_udp", run.output), run.output
 
 
 def test_a_relay_that_nobody_reaches_is_named_with_the_remedy(sfu):
@@ -65,9 +61,9 @@ def test_a_relay_that_nobody_reaches_is_named_with_the_remedy(sfu):
         play("site", "--tags", "firewall").ok()
         sfu.check_output("systemctl reload nftables")
     assert run.status != 0
-    assert re.search(r"FAIL +Call over TURN \(UDP\)", run.output), run.output
+    assert re.search(r"FAIL +turn_udp", run.output), run.output
     assert "3478/udp is closed" in " ".join(run.output.split())
-    assert re.search(r"ok +Picture", run.output), run.output
+    assert re.search(r"ok +call_video", run.output), run.output
 
 
 def test_the_relay_sends_to_the_sfu_and_to_no_forbidden_network(client, address):
@@ -78,15 +74,15 @@ def test_the_relay_sends_to_the_sfu_and_to_no_forbidden_network(client, address)
         "token": users["matrixrtc_probe_users"][0]["access_token"],
         "ca": CA,
         "relay": [address, 3478],
-        "peers": [address, *FORBIDDEN],
+        "peers": [address, *FORBIDDEN, ELSEWHERE],
     }
     put(client, "/run/relayed_peers.py", program("relayed_peers.py"))
     put(client, "/run/relayed_peers.json", json.dumps(given).encode())
     said = json.loads(
         client.check_output("/opt/probe/bin/python /run/relayed_peers.py /run/relayed_peers.json")
     )
-    assert said.pop(address) == "relayed", said
-    assert said == dict.fromkeys(FORBIDDEN, "refused: 403")
+    assert (said.pop(address), said.pop(ELSEWHERE)) == ("relayed", "relayed"), said
+    assert said == dict.fromkeys(FORBIDDEN, "refused: 401")  # what LiveKit's relay says of a peer it denies
 
 
 def test_what_is_reachable_from_outside_is_the_relay_and_not_its_ports(sfu):
