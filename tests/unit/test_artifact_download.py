@@ -119,12 +119,23 @@ def test_server_that_is_not_there(server: Server, tmp_path: Path) -> None:
         ({"url": ""}, "Set either url or local_file"),
         ({"local_file": "/x"}, "Set either url or local_file"),
         ({"keep": 1}, "nothing to go back to"),
+        ({"tree": True}, "Set either contents_url or contents_file"),
+        ({"tree": True, "contents_url": "http://x/z"}, ""),
         ({"state": "absent", "version": ""}, ""),
         ({}, ""),
     ],
 )
 def test_impossible_parameters(changes: dict[str, object], fault: str) -> None:
-    good = {"state": "present", "version": "1.13.5", "url": "http://x/y", "local_file": "", "keep": 2}
+    good = {
+        "state": "present",
+        "version": "1.13.5",
+        "url": "http://x/y",
+        "local_file": "",
+        "keep": 2,
+        "tree": False,
+        "contents_url": "",
+        "contents_file": "",
+    }
     found = fault_of({**good, **changes})
     assert fault in found
     assert bool(found) is bool(fault)

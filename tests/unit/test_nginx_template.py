@@ -50,6 +50,12 @@ SITE: dict[str, Any] = {
 }
 
 
+def shared_tls() -> str:
+    """The part of the site that is the same for all of ours."""
+    shared = yaml.safe_load((ROLE.parent / "common" / "vars" / "main.yml").read_text(encoding="utf-8"))
+    return Environment(undefined=StrictUndefined).from_string(shared["common_nginx_tls"]).render(shared)
+
+
 def rendered(present: frozenset[str] = ALL_FEATURES, **changes: Any) -> str:
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
     internal = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
@@ -59,7 +65,8 @@ def rendered(present: frozenset[str] = ALL_FEATURES, **changes: Any) -> str:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    text = environment.get_template("site.conf.j2").render({**defaults, **internal, **SITE, **changes})
+    given = {**defaults, **internal, **SITE, "common_nginx_tls": shared_tls(), **changes}
+    text = environment.get_template("site.conf.j2").render(given)
     return render(text, present)
 
 
@@ -457,7 +464,7 @@ def test_services_are_named_by_address() -> None:
 
 
 def test_no_mark_is_left_and_none_is_unknown() -> None:
-    text = (ROLE / "templates" / "site.conf.j2").read_text(encoding="utf-8")
+    text = (ROLE / "templates" / "site.conf.j2").read_text(encoding="utf-8") + shared_tls()
     marks = {match["feature"] for match in map(MARKED_LINE.match, text.splitlines()) if match}
     assert marks == ALL_FEATURES
     assert rendered().count("@revision@") == 1
