@@ -93,7 +93,7 @@ def judged(plan: RelayPlan, reports: Sequence[Report]) -> Check:
     check = outline(plan.relay)
     broken = [f"{report.name}: {report.error}" for report in reports if report.error]
     paths = [path for report in reports for path in report.paths]
-    if broken or not paths:
+    if broken or not all(report.paths for report in reports):
         return check.fail("; ".join(broken) or "no selected pair", *no_relay(plan))
     seen = ", ".join(sorted({f"{path.local_kind} over {path.relay_protocol or 'nothing'}" for path in paths}))
     if any(path.local_kind != "relay" for path in paths):
