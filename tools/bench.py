@@ -151,6 +151,7 @@ COLUMNS = (
     ("sending", "{publishers:.0f}"),
     ("into the SFU, Mbit/s", "{received:.1f}"),
     ("out of the SFU, Mbit/s", "{sent:.1f}"),
+    ("of that each, Mbit/s", "{each:.2f}"),
     ("lost", "{loss:.2%}"),
     ("video tracks forwarded", "{forwarded:.0f}"),
     ("missing", "{missing:.0f}"),
@@ -170,7 +171,8 @@ def capacity(file: Path) -> str:
         f"|{'---:|' * len(COLUMNS)}",
     ]
     for step in found["steps"]:
-        lines.append(f"| {' | '.join(form.format(**step) for _title, form in COLUMNS)} |")
+        each = step["sent"] / max(1, step["forwarded"])
+        lines.append(f"| {' | '.join(form.format(**step, each=each) for _title, form in COLUMNS)} |")
     if carried := found["capacity"]:
         lines += [
             "",

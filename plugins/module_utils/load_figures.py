@@ -144,7 +144,18 @@ def capacity(steps: Sequence[Step]) -> Capacity | None:
     )
 
 
-HEADINGS = ("in call", "send", "in Mbit/s", "out Mbit/s", "lost", "tracks", "SFU cores", "SFU MiB", "clients")
+HEADINGS = (
+    "in call",
+    "send",
+    "in Mbit/s",
+    "out Mbit/s",
+    "each Mbit/s",
+    "lost",
+    "tracks",
+    "SFU cores",
+    "SFU MiB",
+    "clients",
+)
 
 
 def row(step: Step) -> tuple[str, ...]:
@@ -154,6 +165,7 @@ def row(step: Step) -> tuple[str, ...]:
         str(step.publishers),
         f"{step.received:.1f}",
         f"{step.sent:.1f}",
+        f"{step.sent / step.forwarded:.2f}" if step.forwarded else "-",
         f"{100 * step.loss:.2f} %",
         str(step.forwarded),
         f"{step.sfu_cores:.2f}",
