@@ -47,10 +47,25 @@ options:
     type: str
     default: wss://<domain>/livekit/sfu
   where:
-    description: Look from outside as clients do, or on the RTC host itself.
+    description:
+      - Look from outside as clients do, or on the RTC host itself. V(web_app) looks at Element Call at
+        O(call_domain) from outside, and at nothing else.
     type: str
-    choices: [outside, rtc_host]
+    choices: [outside, rtc_host, web_app]
     default: outside
+  call_domain:
+    description: The host name of Element Call, with O(where=web_app).
+    type: str
+    default: ""
+  frame_origins:
+    description: The origins that may show Element Call in a frame.
+    type: list
+    elements: str
+    default: []
+  homeserver_url:
+    description: The client API where Element Call is to log people in. Empty means any, or none.
+    type: str
+    default: ""
   access_token:
     description: A user's access token. Without one the checks that need an account are skipped.
     type: str
@@ -167,6 +182,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe i
     outside_checks,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_web_app import WebApp, web_app_checks
 from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS, SYNAPSE
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_values import (
@@ -179,7 +195,10 @@ ARGUMENTS = {
     "domain": {"type": "str", "required": True},
     "livekit_service_url": {"type": "str", "default": "https://<domain>/livekit/jwt"},
     "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
-    "where": {"type": "str", "choices": ["outside", "rtc_host"], "default": "outside"},
+    "where": {"type": "str", "choices": ["outside", "rtc_host", "web_app"], "default": "outside"},
+    "call_domain": {"type": "str", "default": ""},
+    "frame_origins": {"type": "list", "elements": "str", "default": []},
+    "homeserver_url": {"type": "str", "default": ""},
     "access_token": {"type": "str", "default": "", "no_log": True},
     "media_addresses": {"type": "list", "elements": "str", "default": []},
     "ca_file": {"type": "str", "default": ""},
@@ -196,7 +215,11 @@ ARGUMENTS = {
 
 def main() -> None:
     """Read the options, look, return the checks."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        required_if=[("where", "web_app", ["call_domain"])],
+        supports_check_mode=True,
+    )
     options = module.params
     try:
         port_range(options["udp_ports"])
@@ -218,11 +241,13 @@ def main() -> None:
         token_service_port=options["token_service_port"],
         homeserver_kind=options["homeserver_kind"],
     )
-    found = (
-        outside_checks(site)
-        if options["where"] == "outside"
-        else host_checks(site, Host(options["config_dir"]))
-    )
+    if options["where"] == "web_app":
+        app = WebApp(options["call_domain"], tuple(options["frame_origins"]), options["homeserver_url"])
+        found = list(web_app_checks(site, app))
+    elif options["where"] == "outside":
+        found = outside_checks(site)
+    else:
+        found = host_checks(site, Host(options["config_dir"]))
     checks = awaited(found, options["awaited"])
     module.exit_json(changed=False, checks=as_dicts(checks), failed_ids=failed_ids(checks))
 

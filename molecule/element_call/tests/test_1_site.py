@@ -79,6 +79,19 @@ def test_who_may_show_it_and_what_it_may_use(client):
         assert headers["strict-transport-security"] == "max-age=63072000"
 
 
+def test_verify_looks_at_the_app_and_names_what_is_wrong(server):
+    run = play("verify", "--tags", "element_call").ok()
+    assert run.output.count(" ok  ") >= 4, run.output
+    server.check_output("mv /etc/matrixrtc/element-call/config.json /run/config.json")
+    try:
+        run = play("verify", "--tags", "element_call")
+    finally:
+        server.check_output("mv /run/config.json /etc/matrixrtc/element-call/config.json")
+    assert run.status != 0
+    assert "app_config" in run.output
+    assert "does not start" in " ".join(run.output.split()), run.output
+
+
 def test_the_next_run_does_nothing():
     steps.assert_the_next_run_does_nothing()
 
