@@ -46,8 +46,7 @@ def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
 def _groups(lab: Lab) -> dict[str, Any]:
     ours = [host for _site, host in lab.places if host.access]
     groups = {group: [host for host in ours if part in host.operator.parts] for group, part in GROUPS.items()}
-    if lab.has_call_page:
-        groups["matrixrtc_element_call"] = [host for host in ours if host.operator.call_page]
+    groups["matrixrtc_element_call"] = [host for host in ours if host.operator.call_page]
     return {group: {"hosts": {host.name: {} for host in members}} for group, members in groups.items()}
 
 
