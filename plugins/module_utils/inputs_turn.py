@@ -55,6 +55,12 @@ def check_own_relay(inputs: Inputs) -> None:
             )
     except InvalidValueError:
         pass  # reported elsewhere
+    if "." not in str(inputs.values.get("node_ip") or "."):
+        inputs.refuse(
+            "turn_udp",
+            "LiveKit's relay has IPv4 addresses only, and matrixrtc_media_address has none",
+            "Leave it out, or set matrixrtc_media_address to an IPv4 address as well.",
+        )
     for address, network in denied_addresses(inputs):
         inputs.refuse(
             "turn_denied_networks",
@@ -86,12 +92,11 @@ def server(value: object) -> dict[str, object]:
         raise InvalidValueError(f"{shown(host)} has a port in host")
     port(entry.get("port"))
     one_of(PROTOCOLS)(entry.get("protocol"))
-    has_secret = bool(entry.get("secret"))
-    has_pair = bool(entry.get("username")) and bool(entry.get("credential"))
-    if has_secret == has_pair:
-        raise InvalidValueError(
-            f"{shown(host)} has {'both' if has_secret else 'neither'} secret and username with credential"
-        )
+    # which of them there are decides where they are written, so none may be there and empty
+    if {"secret", "username", "credential"} & set(entry) not in ({"secret"}, {"username", "credential"}):
+        raise InvalidValueError(f"{shown(host)} needs either a secret, or a username and a credential")
+    if not all(entry[key] for key in ("secret", "username", "credential") if key in entry):
+        raise InvalidValueError(f"{shown(host)} has an empty secret, username or credential")
     if "ttl" in entry and at_least(1)(entry["ttl"]) > LONGEST_TTL:
         raise InvalidValueError(f"{shown(host)} has a ttl of more than {LONGEST_TTL} s")
     known = {"host", "port", "protocol", "secret", "username", "credential", "ttl"}
