@@ -422,10 +422,12 @@ def _check_livekit_transport(inputs: Inputs, key: str, entry: dict[str, object])
     elif not has_refused_domain(inputs, address):
         inputs.parse(key, address, _service_url, SERVICE_URL_REMEDY)
     if "url" in entry:
-        inputs.warn(
+        # MSC4195: such clients never fall back to the token service's own address
+        inputs.refuse(
             key,
             "has 'url' in a livekit entry: clients then ask Synapse for tokens, which works only with the "
-            "token service registered as an application service.",
+            "token service registered as an application service, and that is not there",
+            "Set it without 'url'.",
         )
 
 

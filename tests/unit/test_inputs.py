@@ -34,7 +34,6 @@ OWN_CERTIFICATE = {
     "matrixrtc_tls_certificate": "/etc/matrixrtc/acme/live/matrixrtc/fullchain.pem",
     "matrixrtc_tls_private_key": "/etc/matrixrtc/acme/live/matrixrtc/privkey.pem",
 }
-TRANSPORT_WITH_URL = {"type": "livekit", "livekit_service_url": "https://a.org/jwt", "url": "wss://a.org"}
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +389,6 @@ def test_unknown_livekit_keys_may_be_tried_with_untested_releases(places: dict[s
         ("lk_jwt_service", {"matrixrtc_allow_any_homeserver": True}, "has no effect"),
         ("nginx_proxy", {"matrixrtc_tls_certificate": "FOLDER/soon.crt"}, "in 9 days"),
         ("nginx_proxy", {"matrixrtc_ca_file": ""}, "is not trusted by this host"),
-        ("synapse_config", {"matrixrtc_transports": [TRANSPORT_WITH_URL]}, "has 'url'"),
         ("synapse_config", {"matrixrtc_transports": []}, "told of no SFU"),
     ],
 )  # fmt: skip
