@@ -67,7 +67,7 @@ class Site:
 
     def names(self, host: Host) -> tuple[str, ...]:
         """Every name that resolves to a host and has a certificate of its own."""
-        return host.operator.host_names(self.server_name)
+        return host.operator.host_names(self.server_name) or (f"{host.name}.{self.server_name}",)
 
     def host_with(self, part: str) -> Host:
         """The host that is `web`, `homeserver` or `rtc`."""

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +48,7 @@ def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
 def _groups(lab: Lab) -> dict[str, Any]:
     ours = [host for _site, host in lab.places if host.access]
     groups = {group: [host for host in ours if part in host.operator.parts] for group, part in GROUPS.items()}
+    groups.update({"matrixrtc_sfu": [], "matrixrtc_redis": []})
     groups["matrixrtc_element_call"] = [host for host in ours if host.operator.call_page]
     return {group: {"hosts": {host.name: {} for host in members}} for group, members in groups.items()}
 
@@ -111,6 +114,7 @@ def write(
         # Ansible reads the files of a folder by name: what the lab writes is read later, and wins.
         write_public(folder / "example.yml", (found / "hosts.yml").read_text())
         shutil.copytree(found / "group_vars", folder / "group_vars", dirs_exist_ok=True)
+        _fill_vault(folder / "group_vars" / "all")
     write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts)))
     for site in lab.sites:
         people = users[site.server_name]
@@ -126,6 +130,14 @@ def write(
                 tokens["matrixrtc_admin_token"] = user.access_token
         text = _HEADER + _yaml(tokens)
         write_private(folder / "host_vars" / site.host_with("rtc").name / "users.yml", text)
+
+
+def _fill_vault(group_vars: Path) -> None:
+    """Give the secrets that an example takes from its vault (`vault_...`) a value, once."""
+    vault = group_vars / "lab_vault.yml"
+    names = re.findall(r"^[^#\n]*\{\{ (vault_\w+) \}\}", (group_vars / "main.yml").read_text(), re.MULTILINE)
+    if names and not vault.exists():
+        write_private(vault, _HEADER + _yaml({name: secrets.token_hex(24) for name in names}))
 
 
 def _yaml(data: Any) -> str:

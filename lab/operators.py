@@ -55,7 +55,8 @@ class HostFile:
 class Operator:
     """One operator.yml.
 
-    folders: where files are looked up, those of an operator it is `like` first. dockerfile: on the site's
+    folders: where files are looked up, those of an operator it is `like` first. parts: none for a machine
+    that is only one more of its site, and named after the host. dockerfile: on the site's
     image, '' for none; it finds the Python packages `wheels` in a folder of that name. units: run when the
     host has booted. homeserver: Synapse's `python`, its main `config` file and the `url` of its client API,
     on the host. permissions: owner and mode of files that are not root's with mode 0644. urls: what the
@@ -145,7 +146,7 @@ def _operator(path: Path) -> Operator:
 
 
 def _check(operator: Operator) -> None:
-    if not operator.parts or set(operator.parts) - set(PARTS):
+    if set(operator.parts) - set(PARTS):
         raise LabError(f"operator {operator.name!r}: parts are {operator.parts}; use {', '.join(PARTS)}")
     if "homeserver" in operator.parts and set(operator.homeserver) != {"python", "config", "url"}:
         raise LabError(f"operator {operator.name!r}: homeserver needs python, config and url")

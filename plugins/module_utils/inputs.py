@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .inputs_certificate import check_rtc_certificate
+from .inputs_cluster import check_cluster, check_livekit_redis
 from .inputs_element_call import check_element_call
 from .inputs_federation import check_federation
 from .inputs_livekit import check_livekit
@@ -20,6 +21,8 @@ from .inputs_token_service import check_token_service
 
 CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "livekit": check_livekit,
+    "livekit_redis": check_livekit_redis,
+    "matrixrtc_cluster": check_cluster,
     "lk_jwt_service": check_token_service,
     "rtc_certificate": check_rtc_certificate,
     "nginx_proxy": check_nginx,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
+from .inputs_cluster import check_redis, check_selection
 from .inputs_ports import check_ports, flattened
 from .inputs_release import check_release
 from .inputs_report import Inputs
@@ -106,6 +107,10 @@ OWNED_KEYS: Mapping[str, str] = {
     "logging.level": "livekit_log_level",
     "prometheus.port": "livekit_prometheus_port",
     "rtc.turn_servers": "livekit_turn_servers",
+    **{f"redis.{key}": "matrixrtc_redis" for key in ("address", "sentinel_addresses", "cluster_addresses")},
+    "redis.password": "matrixrtc_redis_password",
+    "node_selector.kind": "matrixrtc_node_selector",
+    "region": "matrixrtc_region",
 }
 
 
@@ -114,6 +119,7 @@ SETTINGS: Settings = {
     "sha256": (sha256, "Set it to the checksum of the release's archive, or leave it empty.", False),
     "advertise_internal_ip": (boolean, "Set it to true or false.", True),
     "log_level": (one_of(LOG_LEVELS), f"Set it to {', '.join(LOG_LEVELS)}.", True),
+    "drain_timeout": (at_least(1), "Set it to a number of seconds.", True),
     "restart": (one_of(RESTARTS), RESTART_REMEDY, True),
     "stop_timeout": (at_least(1), "Set it to a number of seconds.", True),
     "health_timeout": (at_least(1), "Set it to a number of seconds.", True),
@@ -132,6 +138,8 @@ def check_livekit(inputs: Inputs, secret: str) -> None:
     check_livekit_url(inputs, "url")
     check_webhooks(inputs)
     check_turn(inputs)
+    check_redis(inputs)
+    check_selection(inputs)
     check_settings(inputs, SETTINGS)
     check_extra_config(inputs)
 
@@ -167,6 +175,8 @@ def check_addresses(inputs: Inputs) -> None:
         )
     remedy = "Set it to a list of networks such as ['192.0.2.0/24'], or leave it out."
     inputs.read_list("media_networks", prefix, remedy, required=False)
+    remedy = "Set it to a list of addresses: those from which nginx reaches this node."
+    inputs.read_list("signalling_clients", ip_literal, remedy, required=False)
     check_stun_servers(inputs)
     addresses = inputs.read("node_ip", media_address, ADDRESS_REMEDY)
     if addresses and all(address.is_private for address in addresses):

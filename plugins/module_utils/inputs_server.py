@@ -49,6 +49,7 @@ from .inputs_values import (
     at_least,
     boolean,
     duration,
+    host_and_port,
     ip_literal,
     list_of_values,
     mapping,
@@ -128,7 +129,18 @@ def check_nginx(inputs: Inputs, _secret: str) -> None:
         check_certificate(inputs)
         check_https_port(inputs)
     check_upstreams(inputs)
+    check_nodes(inputs)
     check_limits(inputs)
+
+
+def check_nodes(inputs: Inputs) -> None:
+    """Further nodes of the SFU: where nginx reaches them, and where their reports come from."""
+    remedy = "Set it to a list of host:port, such as ['10.0.0.2:7880']."
+    for node in inputs.read_list("sfu_nodes", host_and_port, remedy, required=False) or []:
+        if ":" not in node:
+            inputs.refuse("sfu_nodes", f"{shown(node)} has no port", remedy)
+    remedy = "Set it to a list of addresses or networks, such as ['10.0.0.2']."
+    inputs.read_list("sfu_sources", network, remedy, required=False)
 
 
 def check_https_port(inputs: Inputs) -> None:

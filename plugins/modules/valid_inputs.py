@@ -30,6 +30,8 @@ options:
     type: str
     choices:
       - livekit
+      - livekit_redis
+      - matrixrtc_cluster
       - lk_jwt_service
       - rtc_certificate
       - nginx_proxy
@@ -79,6 +81,8 @@ options:
         required: true
         choices:
           - livekit
+          - livekit_redis
+          - matrixrtc_cluster
           - lk_jwt_service
           - rtc_certificate
           - nginx_proxy
