@@ -321,8 +321,8 @@ def outer_interface(host: Host) -> str:
     return next((row[0] for row in rows if len(row) > 1 and row[1] == "00000000"), "")
 
 
-def firewall_check(site: Site, host: Host) -> Check:
-    """The packet filter of this host lets strangers' first packets in."""
+def firewall_check(site: Site, host: Host, web: bool = True) -> Check:
+    """The packet filter of this host lets strangers' first packets in; `web`: those to nginx as well."""
     status, output = run_command(["nft", "-j", "list", "ruleset"])
     try:
         document = {} if status == NOT_INSTALLED else json.loads(output)
@@ -333,8 +333,8 @@ def firewall_check(site: Site, host: Host) -> Check:
     if status == NOT_INSTALLED and not ruleset.chains:
         return FIREWALL.skip("neither nft nor iptables on this host")
     udp = port_range(site.udp_ports)
-    wanted = [
-        ("TCP 443", [Packet("tcp", 443, interface)]),
+    wanted = [("TCP 443", [Packet("tcp", 443, interface)])] if web else []
+    wanted += [
         (f"UDP {udp}", [Packet("udp", port, interface) for port in sorted({udp.first, udp.last})]),
     ]
     wanted += [(f"TCP {site.tcp_port}", [Packet("tcp", site.tcp_port, interface)])] if site.tcp_port else []

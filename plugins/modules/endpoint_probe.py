@@ -50,11 +50,16 @@ options:
     description:
       - Look from outside as clients do, or on the RTC host itself. V(web_app) looks at Element Call at
         O(call_domain) from outside, and at nothing else.
+      - V(node) looks at a further node of a cluster on that node, V(node_outside) at its O(media_addresses).
     type: str
-    choices: [outside, rtc_host, web_app]
+    choices: [outside, rtc_host, web_app, node, node_outside]
     default: outside
   call_domain:
     description: The host name of Element Call, with O(where=web_app).
+    type: str
+    default: ""
+  node:
+    description: What to call the node in titles, with O(where=node) and O(where=node_outside).
     type: str
     default: ""
   frame_origins:
@@ -176,6 +181,11 @@ failed_ids:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import Host, host_checks
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_node import (
+    named,
+    node_checks,
+    node_outside_checks,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe import (
     OWNERS,
     awaited,
@@ -195,8 +205,13 @@ ARGUMENTS = {
     "domain": {"type": "str", "required": True},
     "livekit_service_url": {"type": "str", "default": "https://<domain>/livekit/jwt"},
     "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
-    "where": {"type": "str", "choices": ["outside", "rtc_host", "web_app"], "default": "outside"},
+    "where": {
+        "type": "str",
+        "choices": ["outside", "rtc_host", "web_app", "node", "node_outside"],
+        "default": "outside",
+    },
     "call_domain": {"type": "str", "default": ""},
+    "node": {"type": "str", "default": ""},
     "frame_origins": {"type": "list", "elements": "str", "default": []},
     "homeserver_url": {"type": "str", "default": ""},
     "access_token": {"type": "str", "default": "", "no_log": True},
@@ -246,6 +261,10 @@ def main() -> None:
         found = list(web_app_checks(site, app))
     elif options["where"] == "outside":
         found = outside_checks(site)
+    elif options["where"] == "node":
+        found = named(options["node"], node_checks(site, Host(options["config_dir"])))
+    elif options["where"] == "node_outside":
+        found = named(options["node"], node_outside_checks(site))
     else:
         found = host_checks(site, Host(options["config_dir"]))
     checks = awaited(found, options["awaited"])
