@@ -131,6 +131,8 @@ def _operator(path: Path) -> Operator:
     name, data = path.parent.name, yaml.safe_load(path.read_text())
     if unknown := sorted(set(data) - _KNOWN):
         raise LabError(f"operator {name!r}: unknown {', '.join(unknown)}; there are {sorted(_KNOWN)}")
+    if not {"parts", "like"} & set(data):
+        raise LabError(f"operator {name!r}: parts are missing; use {', '.join(PARTS)}, or [] for none")
     inherited: dict[str, Any] = {"folders": (), "parts": (), "units": ()}
     if "like" in data:
         inherited = vars(_operator(path.parents[1] / data.pop("like") / "operator.yml"))

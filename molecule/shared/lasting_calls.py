@@ -1,10 +1,10 @@
-"""Hold several calls of two for a while, as clients do that lose their SFU and come back. Runs on the lab's client.
+"""Hold calls of two for a while, as clients do that lose their SFU and come back. Runs on the lab's client.
 
-Reads {"server_name", "domain", "homeserver", "tokens", "calls", "seconds", "ca", "folder"} from the file that is its
-argument. In the folder it writes `running` with the SFU's address of every call once all pictures move, and ends early
-when somebody puts a file `end` there. Prints, for every participant: the call, the addresses of the SFU in their
-order, how often the connection had to be made anew, and the gaps between pictures as [start, seconds].
-Times are seconds since the epoch.
+Reads {"server_name", "domain", "homeserver", "tokens", "calls", "seconds", "ca", "folder"} from the file that
+is its argument. In the folder it writes `running` with the SFU address of every call once all pictures move,
+and ends early when somebody puts a file `end` there. Prints, for everybody in a call: the call, the addresses of
+the SFU in their order, how often the connection had to be made anew, and the gaps between pictures as [start,
+seconds]. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client im
 
 TICK = 0.05
 GAP = 1.0  # seconds without a picture that somebody would notice
+APART = 4.0
 PAUSE = 0.5
 PATIENCE = 10.0
 
 
 @dataclass
 class Clock:
-    """How long this program itself stood still: what it did not see then was nobody's fault but the machine's."""
+    """How long this program itself stood still: what it did not see then is the machine's fault alone."""
 
     stood_still: float = 0.0
 
@@ -70,9 +71,7 @@ class Person:
     def access(self) -> Access:
         """A fresh token, which also makes the SFU's room where it is gone."""
         account = self.client.whoami()
-        return publishing_access(
-            self.site, self.client.openid_token(account.user_id), self.room_id, account
-        )
+        return publishing_access(self.site, self.client.openid_token(account.user_id), self.room_id, account)
 
     async def stay(self) -> None:
         """Be in the call until cancelled."""
@@ -149,16 +148,22 @@ class Person:
 async def hold(people: list[Person], seconds: float, folder: Path) -> None:
     """Have everybody in their calls until the time is over, or the file `end` appears."""
     loop = asyncio.get_running_loop()
-    staying = [loop.create_task(person.stay()) for person in people]
+    staying: list[asyncio.Task[None]] = []
     ticking = loop.create_task(people[0].clock.run())
     end = time.monotonic() + seconds
     try:
+        for person in people:
+            # nodes tell each other every two seconds how many rooms they have
+            await asyncio.sleep(APART if staying and person.call != people[len(staying) - 1].call else 0)
+            staying.append(loop.create_task(person.stay()))
         while time.monotonic() < end and not (folder / "end").exists():
             await asyncio.sleep(PAUSE)
             for task in staying:
                 if task.done():
                     task.result()
-            if not (folder / "running").exists() and all(one.last_picture and one.addresses for one in people):
+            if not (folder / "running").exists() and all(
+                one.last_picture and one.addresses for one in people
+            ):
                 places = {str(person.call): person.addresses[-1] for person in people}
                 (folder / "running.new").write_text(json.dumps(places), encoding="utf-8")
                 (folder / "running.new").rename(folder / "running")

@@ -9,7 +9,13 @@ import testinfra
 from lab_playbooks import INVENTORY, ROOT, play
 from testinfra.host import Host
 
-DEPLOYED = ("matrixrtc_rtc", "matrixrtc_homeserver", "matrixrtc_well_known")
+DEPLOYED = (
+    "matrixrtc_rtc",
+    "matrixrtc_sfu",
+    "matrixrtc_redis",
+    "matrixrtc_homeserver",
+    "matrixrtc_well_known",
+)
 MANIFEST = Path(ROOT, "molecule", "shared", "manifest.py")
 BEFORE, AFTER = "/root/manifest-before.json", "/root/manifest-after.json"
 

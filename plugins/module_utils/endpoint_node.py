@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of a further node of an SFU: on the node itself, and from outside.
 
-A node without Redis answers 406 to `GET /` (livekit `pkg/service/server.go`): it is looked at here and nothing
-is restarted for it, because running calls do not notice and a restart would end them.
+A node without Redis answers 406 to `GET /` (livekit `pkg/service/server.go`). It is looked at here, and
+nothing is restarted for it, because running calls do not notice and a restart would end them.
 """
 
 from __future__ import annotations

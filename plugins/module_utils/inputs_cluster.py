@@ -156,6 +156,10 @@ def _mapping(inputs: Inputs, key: str) -> Mapping[str, object]:
 
 def check_redis(inputs: Inputs) -> None:
     """A node's way to Redis; `redis_fault`: what a Redis that is there already said, '' if nothing."""
+    sentinel_remedy = "Set it to the password of the Sentinels, or leave it out."
+    inputs.read("cluster_redis_sentinel_password", plain_text, sentinel_remedy, required=False)
+    remedy = "Set it to a certificate as PEM, or leave it out."
+    inputs.read("cluster_redis_certificate", pem_certificate, remedy, required=False)
     redis = inputs.read("redis", redis_mapping, REDIS_REMEDY, required=False)
     if redis is None:
         return
@@ -190,9 +194,16 @@ def redis_mapping(value: object) -> dict[str, object]:
     return redis
 
 
+def pem_certificate(value: object) -> str:
+    """A certificate as text."""
+    if not isinstance(value, str) or not value.startswith("-----BEGIN CERTIFICATE-----"):
+        raise InvalidValueError("is not a certificate")
+    return value
+
+
 def domain_or_word(value: object) -> str:
     """The name that a certificate is for."""
-    return matching(r"[A-Za-z0-9.-]+", "is no host name")(value)
+    return matching(r"[A-Za-z0-9.-]+", "a host name")(value)
 
 
 def _addresses(redis: Mapping[str, object]) -> list[object]:
@@ -218,7 +229,7 @@ def check_selection(inputs: Inputs) -> None:
         ("cpu_load_limit", positive),
     ):
         if key in selector:
-            inputs.parse("node_selector", selector[key], parse, f"Correct {key} in it.")
+            inputs.parse("node_selector", selector[key], parse, f"Set {key} in it to what LiveKit knows.")
     known = {"kind", "sort_by", "algorithm", "sysload_limit", "cpu_load_limit", "regions"}
     if unknown := sorted({str(key) for key in selector} - known):
         inputs.refuse("node_selector", f"{', '.join(unknown)} in it is unknown to LiveKit", SELECTOR_REMEDY)
@@ -251,17 +262,21 @@ def check_regions(inputs: Inputs, selector: Mapping[str, object]) -> None:
 # A Redis of our own ---------------------------------------------------------------------------------------
 
 
-def check_livekit_redis(inputs: Inputs, secret: str) -> None:
+def check_livekit_redis(inputs: Inputs, _secret: str) -> None:
     """All inputs of the role livekit_redis."""
+    inputs.read("package", plain_text, "Set it to a package such as redis-server.")
+    inputs.read("program", matching(r"/.+", "an absolute path"), "Set it to the server in that package.")
     inputs.read("address", ip_literal, "Set it to the address at which the nodes reach this host.")
     inputs.read("port", port, "Set it to a port number.")
     inputs.read_list("clients", ip_literal, "Set it to a list of addresses.", required=False)
-    inputs.read("memory", matching(r"[0-9]+(kb|mb|gb)", "is no size"), "Set it to a size such as 64mb.")
+    inputs.read("memory", matching(r"[0-9]+(kb|mb|gb)", "a size"), "Set it to a size such as 64mb.")
     inputs.read("open_files", at_least(64), "Set it to 64 or more.")
     inputs.read("stop_timeout", at_least(1), "Set it to a number of seconds.")
-    if len(secret) < SHORTEST_PASSWORD or secret.split() != [secret]:
-        inputs.refuse(
-            "password",
-            f"is no word of {SHORTEST_PASSWORD} or more characters" if secret else "is not set",
-            PASSWORD_REMEDY,
-        )
+    inputs.read("password", password, PASSWORD_REMEDY)
+
+
+def password(value: object) -> str:
+    """The password of a Redis that other hosts reach; no message shows it."""
+    if not isinstance(value, str) or len(value) < SHORTEST_PASSWORD or value.split() != [value]:
+        raise InvalidValueError(f"is no word of {SHORTEST_PASSWORD} or more characters")
+    return value

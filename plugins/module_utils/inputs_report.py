@@ -39,6 +39,7 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("livekit", "url"): "matrixrtc_livekit_url",
     ("livekit", "turn_udp"): "matrixrtc_turn_udp",
     ("livekit", "turn_servers"): "matrixrtc_turn_servers",
+    ("livekit", "cluster_redis_sentinel_password"): "matrixrtc_redis_sentinel_password",
     ("livekit", "redis"): "matrixrtc_redis",
     ("livekit", "redis_password"): "matrixrtc_redis_password",
     ("livekit", "node_selector"): "matrixrtc_node_selector",

@@ -122,6 +122,7 @@ def main() -> None:
                 "required": True,
                 "options": REDIS,
                 "required_one_of": [("address", "sentinel", "cluster")],
+                "mutually_exclusive": [("address", "sentinel", "cluster")],
             },
             "password": {"type": "str", "default": "", "no_log": True},
             "sentinel_password": {"type": "str", "default": "", "no_log": True},
@@ -137,6 +138,8 @@ def main() -> None:
         seen = await_usable(redis, login, sentinel, module.params["timeout"])
     except RedisError as error:
         module.fail_json(msg=f"{error}.")
+    except (KeyError, ValueError) as error:
+        module.fail_json(msg=f"An address of Redis is not written host:port, or one is missing ({error}).")
     except OSError as error:
         module.fail_json(msg=f"{redis['ca_file']} cannot be used as a file of authorities: {error}.")
     module.exit_json(changed=False, seen=seen)
