@@ -113,6 +113,7 @@ class Synapse:
             "before": [f"before-{number}.yaml" for number in range(len(before))],
             "after": [f"after-{number}.yaml" for number in range(len(after))],
             "wanted": dict(wanted),
+            "registrations": "app_service_config_files" in wanted,
         }
         files = dict(zip(request["after"], after, strict=True))
         contents = {name: file.data for name, file in files.items()}
