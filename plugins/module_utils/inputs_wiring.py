@@ -12,14 +12,13 @@ import os
 import re
 from collections.abc import Mapping
 
-from .homeserver_kinds import SYNAPSE
+from .homeserver_kinds import HOMESERVER, SYNAPSE, TOKEN_SERVICE_MODES
 from .inputs_report import Inputs
 from .inputs_site import absolute_path, is_refused
 from .inputs_values import InvalidValueError, one_of, shown
 from .synapse_check import Synapse, SynapseError
 from .synapse_policy import BEHIND, parse_version
 
-STANDALONE, HOMESERVER = MODES = ("standalone", "homeserver")
 MODE_REMEDY = "Set it to standalone or homeserver."
 TOKENS = ("as_token", "hs_token")
 TOKEN_REMEDY = "Set it to the output of: openssl rand -hex 32 (in a vault)."
@@ -44,7 +43,7 @@ def _token(value: object) -> str:
 
 def check_mode(inputs: Inputs) -> None:
     """The mode and the two tokens."""
-    inputs.read("token_service_mode", one_of(MODES), MODE_REMEDY)
+    inputs.read("token_service_mode", one_of(TOKEN_SERVICE_MODES), MODE_REMEDY)
     check_tokens(inputs)
 
 

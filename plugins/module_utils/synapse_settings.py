@@ -89,8 +89,8 @@ def apply(request: Request, check_mode: bool = False, run: Run = run_on_host) ->
     paths = request.settings.get(APP_SERVICES) or []
     if request.present and paths and numbers < BEHIND:
         raise ConfigError(
-            f"Synapse {version} cannot have the token service behind it. Upgrade it to 1.161 or later, or set "
-            f"matrixrtc_token_service_mode to standalone."
+            f"Synapse {version} cannot have the token service behind it. Upgrade it to 1.161 or later, or "
+            f"set matrixrtc_token_service_mode to standalone."
         )
     settings = {**request.settings, **({APP_SERVICES: seen_by(request.synapse, paths)} if paths else {})}
     state = StateDirectory(request.state_dir)

@@ -446,7 +446,7 @@ def test_token_service_may_stand_behind_the_homeserver(
     assert messages(checked(component, places, quiet, **BEHIND, **more)) == []
 
 
-def test_owner_of_another_kind_of_homeserver_is_told_nothing_of_it(places: dict[str, str], quiet: str) -> None:
+def test_owner_of_another_kind_of_homeserver_is_told_nothing(places: dict[str, str], quiet: str) -> None:
     inputs = inputs_of("synapse_config", {**BEHIND, **TWO_TOKENS, "matrixrtc_homeserver_kind": "ess"})
     ours = ("files", "python", "registration_file")
     shown_only = {key: value for key, value in filled_in(inputs, places).items() if key not in ours}
