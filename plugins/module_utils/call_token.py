@@ -97,7 +97,7 @@ def member_identity(user_id: str, device_id: str, member_id: str) -> str:
 
 
 def homeserver_identity(user_id: str, member_id: str) -> str:
-    """The participant that a token service behind the homeserver makes of a member: of no device (MSC4195)."""
+    """The participant that a token service behind the homeserver makes of a member (MSC4195)."""
     return digest([user_id, member_id])
 
 

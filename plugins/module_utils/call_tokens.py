@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The token requests of a call: both users ask both endpoints, as clients do for own and for foreign SFUs.
 
-Where the token service stands behind the homeserver they ask the homeserver as well, and talk with its tokens.
+Where the token service stands behind the homeserver they ask that as well, and talk with its tokens.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ def ask_homeserver(site: Site, room_id: str, ticket: Ticket) -> tuple[Check, Acc
     """The same at the homeserver, where a leave is handed over in a request of its own."""
     client = ticket.caller.client
     body = seat_body(site.livekit_url, room_id, ticket.member_id)
-    answer = wiring_ask(site, client.base_url, client.token, GET_TOKEN, body)
+    answer = wiring_ask(site.http, client.base_url, client.token, GET_TOKEN, body)
     if answer.status != 200:
         return refused_by_homeserver(answer, TOKENS), Access()
     access = homeserver_access(answer, site.livekit_url)
     if ticket.delay:
         body["delay_id"] = ticket.delay["delay_id"]
-        handed = wiring_ask(site, client.base_url, client.token, DELEGATE, body)
+        handed = wiring_ask(site.http, client.base_url, client.token, DELEGATE, body)
         if handed.status != 200:
             return refused_by_homeserver(handed, TOKENS), Access()
     return access_check(access, site, livekit_room(room_id), ticket.identity, TOKENS), access

@@ -296,7 +296,7 @@ def wiring_problem(site: Site, entries: Sequence[object]) -> tuple[str, str] | N
             "service does not stand behind it (matrixrtc_token_service_mode: standalone)",
             f"{fix}, or set matrixrtc_token_service_mode to homeserver",
         )
-    return f"the SFU's url beside it is {url!r} instead of {wanted}, so clients do not ask {site.kind.title}", fix
+    return f"the SFU's url beside it is {url!r} instead of {wanted}: no client asks {site.kind.title}", fix
 
 
 def transports_check(site: Site, base_url: str) -> Check:

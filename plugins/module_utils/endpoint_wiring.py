@@ -15,7 +15,7 @@ from .call_token import SLOT
 from .checks import Check, Outline
 from .endpoint_site import Site, no_connection
 from .endpoint_token import Access
-from .http_client import Response
+from .http_client import HttpClient, Response
 
 BASE = "/_matrix/client/unstable/io.element.msc4195/rtc/livekit"
 GET_TOKEN, DELEGATE = f"{BASE}/get_token", f"{BASE}/delegate_delayed_leave"
@@ -76,9 +76,9 @@ def seat_body(url: str, room_id: str, member_id: str, **more: str) -> dict[str, 
     return {"url": url, "room_id": room_id, "slot_id": SLOT, "member_id": member_id, **more}
 
 
-def ask(site: Site, base_url: str, token: str, path: str, body: Mapping[str, object]) -> Response:
+def ask(http: HttpClient, base_url: str, token: str, path: str, body: Mapping[str, object]) -> Response:
     """One request of a user to their homeserver; without a token nobody's."""
-    return site.http.request("POST", base_url.rstrip("/") + path, body, token)
+    return http.request("POST", base_url.rstrip("/") + path, body, token)
 
 
 def homeserver_access(answer: Response, url: str) -> Access:
@@ -87,14 +87,23 @@ def homeserver_access(answer: Response, url: str) -> Access:
     return Access(url, jwt) if isinstance(jwt, str) else Access()
 
 
+def error_code(answer: Response) -> str:
+    """The error code in an answer, '' without one."""
+    return str(answer.document().get("errcode", ""))
+
+
+def fault(status: int, code: str) -> tuple[str, str] | None:
+    """Cause and fix of an answer, if it is one that a fault of the wiring has."""
+    return FAULTS.get((status, code)) or FAULTS.get((status, ""))
+
+
 def refused_by_homeserver(answer: Response, outline: Outline) -> Check:
     """Why a homeserver that should gives no token."""
     seen = f"{answer.summary()} {answer.text(80)}".strip()
     if answer.error:
         cause, fix = no_connection(answer.error, answer.detail, urlsplit(answer.url).netloc)
         return outline.fail(answer.summary(), f"{cause}. {NO_WAY_BACK}", fix)
-    code = answer.document().get("errcode")
-    known = FAULTS.get((answer.status, str(code))) or FAULTS.get((answer.status, ""))
+    known = fault(answer.status, error_code(answer))
     if known:
         return outline.fail(seen, f"{known[0]}. {NO_WAY_BACK}", known[1])
     return outline.fail(
@@ -106,7 +115,7 @@ def refused_by_homeserver(answer: Response, outline: Outline) -> Check:
 
 def route_check(site: Site, base_url: str) -> Check:
     """The homeserver has the route, and asks everybody who they are."""
-    answer = ask(site, base_url, "", GET_TOKEN, {})
+    answer = ask(site.http, base_url, "", GET_TOKEN, {})
     if answer.status == 401:
         return ROUTE.ok(answer.summary())
     return refused_by_homeserver(answer, ROUTE)
@@ -115,7 +124,7 @@ def route_check(site: Site, base_url: str) -> Check:
 def wired_check(site: Site, base_url: str, room_id: str) -> Check:
     """The whole way there and back: for a room without the user it ends with the homeserver's own no."""
     body = seat_body(site.livekit_url, room_id, "MATRIXRTCPROBE")
-    answer = ask(site, base_url, site.access_token, GET_TOKEN, body)
+    answer = ask(site.http, base_url, site.access_token, GET_TOKEN, body)
     if answer.status == 403:
         return WIRED.ok(answer.summary())
     if answer.status == 200:

@@ -270,8 +270,8 @@ def _check_application_service(inputs: Inputs, extra: Mapping[str, object]) -> N
     if is_behind(inputs) and any(name in extra for name in names):
         inputs.refuse(
             "extra_environment",
-            "has application-service settings, which belong to the role where matrixrtc_token_service_mode is "
-            "homeserver",
+            "has application-service settings, which belong to the role where "
+            "matrixrtc_token_service_mode is homeserver",
             "Remove them, and set matrixrtc_as_token and matrixrtc_hs_token for tokens of your own.",
         )
     elif any(extra.get(name) for name in names) and not complete:

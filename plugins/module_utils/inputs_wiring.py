@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the token service's place behind Synapse (MSC4195 over MSC4512 and MSC4502): all of it, or nothing.
+"""Checks of the token service's place behind Synapse (MSC4195, MSC4512, MSC4502): all of it, or nothing.
 
 Either side alone does harm: the token service does not start with half of it, and clients that are told of an
 SFU's `url` ask the homeserver for tokens and never look further.
@@ -21,7 +21,7 @@ from .synapse_policy import BEHIND, parse_version
 
 MODE_REMEDY = "Set it to standalone or homeserver."
 TOKENS = ("as_token", "hs_token")
-TOKEN_REMEDY = "Set it to the output of: openssl rand -hex 32 (in a vault)."
+RANDOM_WORD = "Set it to the output of: openssl rand -hex 32 (in a vault)."
 AWAY_REMEDY = "Set it to standalone, or set matrixrtc_as_token and matrixrtc_hs_token (in a vault)."
 SHORTEST = 32  # as for the API secret
 UPGRADE = "Upgrade Synapse, or set it to standalone."
@@ -51,12 +51,12 @@ def check_tokens(inputs: Inputs) -> None:
     """Both or none; none where nobody could make them for both sides."""
     given = [name for name in TOKENS if inputs.has(name)]
     for name in given:
-        inputs.read(name, _token, TOKEN_REMEDY)
+        inputs.read(name, _token, RANDOM_WORD)
     if len(given) == 1:
         (absent,) = set(TOKENS) - set(given)
         inputs.refuse(absent, f"is not set, but {inputs.name(given[0])} is", "Set both, or neither.")
     elif given and inputs.values[TOKENS[0]] == inputs.values[TOKENS[1]]:
-        inputs.refuse(TOKENS[1], f"is the same as {inputs.name(TOKENS[0])}", TOKEN_REMEDY)
+        inputs.refuse(TOKENS[1], f"is the same as {inputs.name(TOKENS[0])}", RANDOM_WORD)
     if given and not is_behind(inputs) and not is_refused(inputs, "token_service_mode"):
         inputs.warn(given[0], "has no effect unless matrixrtc_token_service_mode is homeserver.")
     if not given and is_behind(inputs) and inputs.values.get("homeserver_beside") is False:
@@ -91,14 +91,14 @@ def check_homeserver_side(inputs: Inputs) -> None:
     if known and own and own not in [entry.get("livekit_service_url") for entry in entries or ()]:
         inputs.refuse(
             "transports",
-            f"has no entry with the token service of this site, {shown(own)}, which is to stand behind Synapse",
+            f"has no entry with {shown(own)}, the token service that is to stand behind Synapse",
             "Add it, or set matrixrtc_token_service_mode to standalone.",
         )
     kind = inputs.values.get("homeserver_kind", SYNAPSE)
     if kind != SYNAPSE and not is_refused(inputs, "homeserver_kind"):
         inputs.refuse(
             "token_service_mode",
-            f"is homeserver, and the homeserver is {shown(kind)}: of all kinds only Synapse's own files are known",
+            f"is homeserver, and the homeserver is {shown(kind)}: only Synapse's own files are known",
             "Set it to standalone.",
         )
     if "python" in inputs.values:  # ours to configure
@@ -108,7 +108,7 @@ def check_homeserver_side(inputs: Inputs) -> None:
 
 def check_registration_file(inputs: Inputs) -> None:
     """Synapse takes every YAML file in its configuration folders for settings."""
-    remedy = "Set it to a file beside homeserver.yaml, such as /etc/matrix-synapse/matrixrtc-registration.yaml."
+    remedy = "Set it to a file beside homeserver.yaml: /etc/matrix-synapse/matrixrtc-registration.yaml."
     path = inputs.read("registration_file", absolute_path, remedy)
     folder = os.path.dirname(path or "/")
     if not os.path.isdir(folder):

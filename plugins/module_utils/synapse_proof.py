@@ -50,18 +50,11 @@ def differences(before: dict[str, Any], after: dict[str, Any], wanted: dict[str,
 def load_registrations(server_name: str, paths: list[str]) -> None:
     """Read all registrations as Synapse does at its start, which its check of a configuration does not.
 
-    One that is yet to be written is left out. What Synapse says of them may quote a token. Raises ValueError.
+    What it logs meanwhile, and what it raises, may quote a token. One that is yet to be written is left out.
     """
     there = [path for path in paths if os.path.lexists(path)]
-    words = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(words), contextlib.redirect_stderr(words):
-            importlib.import_module("synapse.config.appservice").load_appservices(server_name, there)
-    except Exception as error:
-        told = f"app_service_config_files: {type(error).__name__}: {error}"
-        for secret in secrets_in(there):
-            told = told.replace(secret, "...")
-        raise ValueError(told) from None
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        importlib.import_module("synapse.config.appservice").load_appservices(server_name, there)
 
 
 def secrets_in(paths: list[str]) -> set[str]:
@@ -77,22 +70,26 @@ def secrets_in(paths: list[str]) -> set[str]:
 class _Attempt:
     """What goes wrong inside it ends here, told as Synapse tells it.
 
-    Any kind of exception does: a wrong kind of value ends Synapse's start with whatever it leads to.
+    Any kind of exception does: a wrong kind of value ends Synapse's start with whatever it leads to. None of
+    the `secrets` is repeated.
     """
 
     def __init__(self, config_error: type[Exception]) -> None:
         self.config_error = config_error
         self.succeeded = False
+        self.secrets: set[str] = set()
 
     def __enter__(self) -> _Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> bool:
         self.succeeded = kind is None
-        if isinstance(error, self.config_error):
-            sys.stderr.write(f"\n{error}\n")
-        elif error is not None:
-            traceback.print_exception(error)
+        if error is not None:
+            is_told = isinstance(error, self.config_error)
+            words = f"\n{error}\n" if is_told else "".join(traceback.format_exception(error))
+            for secret in self.secrets:
+                words = words.replace(secret, "...")
+            sys.stderr.write(words)
         return isinstance(error, Exception)
 
 
@@ -111,7 +108,9 @@ def main(folder: str) -> None:
         with _Attempt(base.ConfigError) as attempt:
             config = load("", [*options, "--keys-directory", request["keys_directory"]])
             if request["registrations"]:
-                load_registrations(config.server.server_name, config.appservice.app_service_config_files)
+                paths = config.appservice.app_service_config_files
+                attempt.secrets = secrets_in(paths)
+                load_registrations(config.server.server_name, paths)
         return attempt.succeeded
 
     answer: dict[str, Any] = {"accepted": is_accepted("after")}
