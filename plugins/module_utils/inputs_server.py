@@ -437,7 +437,14 @@ def _check_wired_transport(inputs: Inputs, key: str, entry: dict[str, object]) -
             "token service registered as an application service, and that is not there",
             "Set it without 'url', or set matrixrtc_token_service_mode to homeserver.",
         )
-    elif own and "announced_url" in inputs.values and entry["url"] != inputs.values["announced_url"]:
+    elif not own:
+        inputs.refuse(
+            key,
+            f"has 'url' in the entry of {shown(entry['livekit_service_url'])}: clients would ask Synapse for "
+            "its tokens, and the token service behind Synapse is another",
+            "Set it without 'url'.",
+        )
+    elif "announced_url" in inputs.values and entry["url"] != inputs.values["announced_url"]:
         inputs.refuse(
             key,
             f"has the url {shown(entry['url'])}, and the token service takes nothing but "

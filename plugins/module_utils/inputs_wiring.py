@@ -103,7 +103,7 @@ def check_homeserver_side(inputs: Inputs) -> None:
         )
     if "python" in inputs.values:  # ours to configure
         check_registration_file(inputs)
-        check_synapse_version(inputs)
+        check_synapse(inputs)
 
 
 def check_registration_file(inputs: Inputs) -> None:
@@ -121,13 +121,20 @@ def check_registration_file(inputs: Inputs) -> None:
             )
 
 
-def check_synapse_version(inputs: Inputs) -> None:
-    """The first Synapse that has all three parts."""
+def check_synapse(inputs: Inputs) -> None:
+    """The first Synapse that has all three parts, and where it sees the registration."""
     values = inputs.values
     if any(is_refused(inputs, key) for key in ("python", "user", "working_directory", "run_prefix")):
         return
     prefix, paths = tuple(values.get("run_prefix") or ()), values.get("container_paths") or {}
     synapse = Synapse(values["python"], values["user"], values.get("working_directory", "/"), prefix, paths)
+    if not is_refused(inputs, "registration_file"):
+        try:
+            synapse.inside(values["registration_file"])
+        except SynapseError as error:
+            inputs.refuse(
+                "registration_file", f"is out of the container's sight: {error}", "Or set it to one there."
+            )
     try:
         version = synapse.version()
         numbers = parse_version(version)

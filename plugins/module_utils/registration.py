@@ -10,11 +10,12 @@ their prefixes alone (synapse/config/appservice.py); of others it says nothing, 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .credentials import Outcome, provide_secret, remove
+from .files import remove_file
 from .managed_files import ManagedFile, provide_folder, write
 
 ID = "matrixrtc-token-service"
@@ -64,6 +65,23 @@ def provide(tokens: Tokens, server_name: str, url: str, file: ManagedFile, dry: 
     return outcome
 
 
-def withdraw(paths: Sequence[str], dry: bool = False) -> Outcome:
-    """Remove the registration and the tokens."""
-    return remove(paths, dry)
+def withdraw(tokens: Tokens, path: str, dry: bool = False) -> Outcome:
+    """Remove the registration and the tokens. The folder of the registration is the homeserver's."""
+    outcome = remove([tokens.path_as, tokens.path_hs], dry)
+    if os.path.lexists(path):
+        outcome.files.insert(0, path)
+        if not dry:
+            remove_file(path)
+    return outcome
+
+
+def is_proven(proof: str, outcome: Outcome, dry: bool = False) -> bool:
+    """Whether this very registration was seen to work; the proof of another one, or of none, is removed.
+
+    With `dry` it will have been by then.
+    """
+    if dry:
+        return True
+    if outcome.changed and proof:
+        remove_file(proof)
+    return os.path.lexists(proof)

@@ -25,7 +25,7 @@ attributes:
     details: It would show the tokens.
 options:
   state:
-    description: V(absent) removes O(path), O(path_as_token) and O(path_hs_token).
+    description: V(absent) removes O(path), O(path_as_token), O(path_hs_token) and O(proof_file).
     type: str
     choices: [present, absent]
     default: present
@@ -69,6 +69,12 @@ options:
     description: Root's file on the host with the second.
     type: path
     required: true
+  proof_file:
+    description:
+      - What M(matrixrtc.backend.app_service_proof) writes once the registration works. It is removed when the
+        registration changes.
+    type: path
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -89,6 +95,10 @@ generated:
   description: Whether a token was made by this call.
   returned: always
   type: bool
+proven:
+  description: Whether this registration was seen to work. In check mode, whether it will have been.
+  returned: always
+  type: bool
 files:
   description: The files that changed. Their content is not shown.
   returned: always
@@ -99,7 +109,12 @@ files:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.credentials import CredentialsError
 from ansible_collections.matrixrtc.backend.plugins.module_utils.managed_files import ManagedFile
-from ansible_collections.matrixrtc.backend.plugins.module_utils.registration import Tokens, provide, withdraw
+from ansible_collections.matrixrtc.backend.plugins.module_utils.registration import (
+    Tokens,
+    is_proven,
+    provide,
+    withdraw,
+)
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -113,6 +128,7 @@ ARGUMENTS = {
     "hs_token": {"type": "str", "default": "", "no_log": True},
     "path_as_token": {"type": "path", "required": True, "no_log": False},
     "path_hs_token": {"type": "path", "required": True, "no_log": False},
+    "proof_file": {"type": "path", "default": ""},
 }
 
 
@@ -128,17 +144,18 @@ def main() -> None:
     owner, group = (int(name) if name.isdigit() else name for name in (params["owner"], params["group"]))
     try:
         if params["state"] == "absent":
-            outcome = withdraw([params["path"], tokens.path_as, tokens.path_hs], module.check_mode)
+            outcome = withdraw(tokens, params["path"], module.check_mode)
         else:
             file = ManagedFile(params["path"], owner, group, int(params["mode"], 8))
             outcome = provide(tokens, params["server_name"], params["url"], file, module.check_mode)
+        proven = is_proven(params["proof_file"], outcome, module.check_mode)
     except ValueError as error:
         module.fail_json(msg=f"mode: {error}. Set it to octal digits in quotes, such as '0640'.")
     except LookupError as error:
         module.fail_json(msg=f"The owner or group of the file is not known on this host: {error}")
     except (CredentialsError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=outcome.changed, generated=outcome.generated, files=outcome.files)
+    module.exit_json(changed=outcome.changed, generated=outcome.generated, proven=proven, files=outcome.files)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ SITE: dict[str, Any] = {
     "nginx_proxy_sfu_port": 7880,
     "__nginx_proxy_token_path": TOKEN,
     "__nginx_proxy_sfu_path": SFU,
+    "__nginx_proxy_homeserver_comes": False,
 }
 
 
