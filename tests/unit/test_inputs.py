@@ -455,6 +455,18 @@ def test_owner_of_another_kind_of_homeserver_is_told_nothing(places: dict[str, s
     assert message.startswith("matrixrtc_token_service_mode")
 
 
+def test_registration_has_to_be_where_the_container_sees_it(places: dict[str, str], quiet: str) -> None:
+    above = str(Path(places["FOLDER"]).parent)
+    container = {"run_prefix": ["env"], "container_paths": {above: "/data"}}
+    inputs = {**inputs_of("synapse_config", BEHIND), **container}
+    found = messages(check_inputs("synapse_config", filled_in(inputs, places), process_folder=quiet))
+    assert [message.partition(":")[0] for message in found] == [
+        "synapse_config_registration_file is out of the container's sight"
+    ]
+    beside = {**inputs, "registration_file": "FOLDER.yaml"}
+    assert not messages(check_inputs("synapse_config", filled_in(beside, places), process_folder=quiet))
+
+
 def test_tokens_are_never_quoted(places: dict[str, str], quiet: str) -> None:
     words = {"matrixrtc_as_token": "two words of a secret", "matrixrtc_hs_token": "another secret"}
     found = messages(checked("lk_jwt_service", places, quiet, **BEHIND, **words))
