@@ -18,6 +18,7 @@ BUDGET = 3.0  # seconds from joining to the first picture of the other site
 def variables(place: str, text: str) -> Iterator[None]:
     """Variables in the operator's inventory for as long as a test needs them."""
     path = Path(INVENTORY, place, "test.yml")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     try:
         yield

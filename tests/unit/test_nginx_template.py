@@ -302,6 +302,17 @@ def test_token_routes_are_limited_by_client_and_by_site(path: str) -> None:
     ]
 
 
+def test_a_homeserver_elsewhere_comes_for_everybody_and_is_not_counted() -> None:
+    block = locations(parsed(__nginx_proxy_homeserver_comes=True))
+    routes = [path for path in block if "/_matrix/" in path]
+    assert len(routes) == 3
+    for path in routes:
+        inside = path.partition(TOKEN)[2]
+        assert values(block[path], "proxy_pass") == [f"http://127.0.0.1:8080{inside}"]
+        assert values(block[path], "limit_req") == []
+    assert not [path for path in locations(parsed()) if "/_matrix/" in path], "nobody comes from elsewhere"
+
+
 @pytest.mark.parametrize("path", SFU_ROUTES)
 def test_signalling_is_limited_and_waits_for_pings(path: str) -> None:
     block = locations(parsed())[f"= {path}"]
