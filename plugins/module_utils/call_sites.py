@@ -138,9 +138,9 @@ class SitesCall:
         pairs = [(one, host) for one in visitors for host in hosts if one.service_url != host.service_url]
         wired = [(one, host) for one, host in pairs if one.sfu_url and host.sfu_url]
         with ThreadPoolExecutor(max_workers=max(1, len(pairs))) as pool:
-            self.trials = list(pool.map(lambda pair: self.knock(*pair), pairs))
+            self.trials = list(pool.map(lambda pair: self.knock(pair[0], pair[1]), pairs))
             # for these the room is made, which others would then find
-            self.trials += pool.map(lambda pair: self.knock(*pair, behind=True), wired)
+            self.trials += pool.map(lambda pair: self.knock(pair[0], pair[1], behind=True), wired)
 
     def knock(self, visitor: Attendee, host: Attendee, behind: bool = False) -> Trial:
         """Try to cause a room on the SFU of another site."""

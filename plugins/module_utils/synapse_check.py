@@ -109,7 +109,7 @@ class Synapse:
 
         `wanted`: shapes (synapse_proof.shape) by top-level key that changes, None for one that is to go.
         """
-        request = {
+        request: dict[str, Any] = {
             "before": [f"before-{number}.yaml" for number in range(len(before))],
             "after": [f"after-{number}.yaml" for number in range(len(after))],
             "wanted": dict(wanted),

@@ -173,7 +173,7 @@ def _registered(key: str, value: Any, wanted: Any) -> Any:
     """The operator's bridges stay, in their order; ours comes after them."""
     if value is not MISSING and value is not None and not isinstance(value, list):
         raise PolicyError(f"'{key}' is {_kind(value)}, where Synapse wants a list", (key,))
-    known = [] if value is MISSING or value is None else value
+    known: list[Any] = value if isinstance(value, list) else []
     missing = [path for path in wanted if path not in known]
     return [*known, *missing] if missing else value
 

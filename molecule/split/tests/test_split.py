@@ -62,7 +62,7 @@ def test_each_host_has_only_its_own_part(rtc):
         assert not homeserver.file(ours).exists
 
 
-def test_the_token_service_may_stand_behind_a_homeserver_on_another_host(rtc):
+def test_the_token_service_may_stand_behind_a_homeserver_on_another_host():
     tokens = {"matrixrtc_as_token": "a1" * 24, "matrixrtc_hs_token": "b2" * 24}
     with variables("group_vars/all", "matrixrtc_token_service_mode: homeserver\n"):
         refused = play("site", "--tags", "validate")
