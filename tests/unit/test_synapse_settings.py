@@ -652,3 +652,28 @@ def test_real_synapse_refuses_a_second_service_of_that_name_and_no_token_is_show
         real.run(**registered(real))
     assert SECRET not in f"{refusal.value}{second.value}"
     assert not real.drop_in.exists()
+
+
+def test_the_sfus_own_address_comes_and_goes_in_the_entry_that_is_ours(site: Site) -> None:
+    site.run()
+    plain = site.drop_in.read_text()
+    wired = {"transports": [{"type": "livekit", "livekit_service_url": URL, "url": "wss://rtc.lab.test/sfu"}]}
+    (line,) = (line for line in site.run(matrix_rtc=wired).changes if "transports" in line)
+    assert f'transports[{URL}].url: not set -> "wss://rtc.lab.test/sfu"' in line
+    assert site.data()["matrix_rtc"] == wired
+    assert not site.run(matrix_rtc=wired).changed
+    moved = {"transports": [{**wired["transports"][0], "url": "wss://rtc.lab.test/other"}]}
+    site.run(matrix_rtc=moved)
+    assert site.data()["matrix_rtc"] == moved
+    site.run()
+    assert site.drop_in.read_text() == plain
+
+
+def test_an_address_of_the_operators_own_stays(site: Site) -> None:
+    entry = {"type": "livekit", "livekit_service_url": URL, "url": "wss://rtc.lab.test/theirs"}
+    theirs = HOMESERVER + f"matrix_rtc: {json.dumps({'transports': [entry]})}\n"
+    site.homeserver.write_text(theirs)
+    site.run()
+    assert site.data()["matrix_rtc"] == {"transports": [entry]}
+    site.run(present=False)
+    assert site.homeserver.read_text() == theirs

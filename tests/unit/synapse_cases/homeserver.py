@@ -93,7 +93,7 @@ class Case:
         }
         if self.options.get("token service behind") == "yes":
             settings["experimental_features"].update(msc4502_enabled=True, msc4512_enabled=True)
-            settings["matrix_rtc"] = {"transports": [*transports, {**transports[0], "url": SFU_URL}]}
+            settings["matrix_rtc"] = {"transports": [{**transports[0], "url": SFU_URL}]}
             settings["app_service_config_files"] = [REGISTRATION]
         if self.options.get("serves well-known") == "yes":
             settings["extra_well_known_client_content"] = {"org.matrix.msc4143.rtc_foci": transports}
