@@ -31,6 +31,7 @@ OPERATOR_NAMES: Mapping[str, str] = {
     "transports": "matrixrtc_transports",
     "token_service_mode": "matrixrtc_token_service_mode",
     "homeserver_beside": "matrixrtc_homeserver_beside",
+    "token_service_address": "matrixrtc_token_service_address",
     "as_token": "matrixrtc_as_token",
     "hs_token": "matrixrtc_hs_token",
     "http_proxy": "matrixrtc_http_proxy",

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from .homeserver_kinds import HOMESERVER, SYNAPSE, TOKEN_SERVICE_MODES
 from .inputs_report import Inputs
 from .inputs_site import absolute_path, is_refused
-from .inputs_values import InvalidValueError, one_of, shown
+from .inputs_values import InvalidValueError, one_of, shown, url
 from .synapse_check import Synapse, SynapseError
 from .synapse_policy import BEHIND, parse_version
 
+ADDRESS_REMEDY = "Set it as Synapse reaches the token service: http://172.17.0.1:8080, or leave it out."
 MODE_REMEDY = "Set it to standalone or homeserver."
 TOKENS = ("as_token", "hs_token")
 RANDOM_WORD = "Set it to the output of: openssl rand -hex 32 (in a vault)."
@@ -44,6 +45,8 @@ def _token(value: object) -> str:
 def check_mode(inputs: Inputs) -> None:
     """The mode and the two tokens."""
     inputs.read("token_service_mode", one_of(TOKEN_SERVICE_MODES), MODE_REMEDY)
+    if is_behind(inputs):
+        inputs.read("token_service_address", lambda value: url(value, ("http", "https")), ADDRESS_REMEDY)
     check_tokens(inputs)
 
 

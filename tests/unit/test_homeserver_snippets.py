@@ -67,6 +67,22 @@ def test_synapse_with_the_token_service_behind_it() -> None:
     assert yaml.safe_load("\n".join(lines)) == yaml.safe_load(written), "what the module writes itself"
 
 
+@pytest.mark.parametrize(
+    ("given", "address", "routed"),
+    [
+        ({"matrixrtc_homeserver_beside": True}, "http://127.0.0.1:8080", False),
+        ({"matrixrtc_homeserver_beside": True, "lk_jwt_service_port": 8090}, "http://127.0.0.1:8090", False),
+        ({"matrixrtc_homeserver_beside": True, "synapse_config_run_prefix": ["docker", "exec"]}, URL, True),
+        ({}, URL, True),
+        ({"matrixrtc_token_service_address": "http://10.0.0.5:8080"}, "http://10.0.0.5:8080", False),
+    ],
+)
+def test_synapse_asks_as_directly_as_it_can(given: dict[str, Any], address: str, routed: bool) -> None:
+    role = Role("nginx_proxy", matrixrtc_token_service_mode="homeserver", **given)
+    assert role.value("common_token_service_address") == address
+    assert role.value("__nginx_proxy_homeserver_comes") is routed
+
+
 def test_addresses_of_the_sfu_are_told_by_synapse_alone() -> None:
     given = [{**FOCI[0], "url": "wss://rtc.example.org/livekit/sfu"}]
     behind = {"matrixrtc_token_service_mode": "homeserver", "matrixrtc_transports": given}
