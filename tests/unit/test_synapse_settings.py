@@ -669,6 +669,31 @@ def test_the_sfus_own_address_comes_and_goes_in_the_entry_that_is_ours(site: Sit
     assert site.drop_in.read_text() == plain
 
 
+@pytest.mark.parametrize("layout", [["homeserver.yaml", "conf.d/"], ["conf.d/", "homeserver.yaml"]])
+def test_the_mode_comes_and_goes_and_the_files_are_what_they_were(site: Site, layout: list[str]) -> None:
+    site.config = layout
+    files = [site.homeserver, site.drop_in]
+
+    def texts() -> list[str]:
+        return [path.read_text() if path.exists() else "" for path in files]
+
+    site.run()
+    before = texts()
+    flags = {
+        "msc4143_enabled": True,
+        "msc4222_enabled": True,
+        "msc4502_enabled": True,
+        "msc4512_enabled": True,
+    }
+    behind = {**registered(site), "experimental_features": flags}
+    site.run(**behind)
+    wired = {"transports": [{"type": "livekit", "livekit_service_url": URL, "url": "wss://rtc.lab.test/sfu"}]}
+    site.run(**behind, matrix_rtc=wired)
+    assert site.data()["app_service_config_files"]
+    site.run()
+    assert texts() == before
+
+
 def test_an_address_of_the_operators_own_stays(site: Site) -> None:
     entry = {"type": "livekit", "livekit_service_url": URL, "url": "wss://rtc.lab.test/theirs"}
     theirs = HOMESERVER + f"matrix_rtc: {json.dumps({'transports': [entry]})}\n"
