@@ -4,7 +4,8 @@
 
 Everybody publishes on the SFU of their own homeserver and receives from each other member on the SFU that
 this member's own event names (MSC4143, MSC4195). The own token is that of /sfu/get in mode `compatibility`
-and that of /get_token in `matrix_2_0`; for others' SFUs /get_token is asked first, then /sfu/get.
+and that of /get_token in `matrix_2_0`; for others' SFUs /get_token is asked first, then /sfu/get. In
+`matrix_2_0` a homeserver that announces the SFU's own address is asked instead, for itself and for others.
 """
 
 from __future__ import annotations
@@ -18,12 +19,21 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from .call_media import KEY_LENGTH, Participant, Seat, View, without_tokens
-from .call_membership import DELEGATED_DELAY, Member
+from .call_membership import DELEGATED_DELAY, Member, sfu_url
 from .call_room import Caller, CallRoom
 from .call_roster import Roster
-from .call_token import SLOT, Token, TokenError, decode_token, legacy_identity, member_identity
+from .call_token import (
+    SLOT,
+    Token,
+    TokenError,
+    decode_token,
+    homeserver_identity,
+    legacy_identity,
+    member_identity,
+)
 from .endpoint_site import FOCI, livekit_urls
 from .endpoint_token import Access, access_of
+from .endpoint_wiring import DELEGATE, GET_TOKEN, ask, error_code, homeserver_access, seat_body
 from .http_client import HttpClient, Response
 from .matrix_client import MatrixError
 
@@ -57,15 +67,16 @@ class Home:
 
 
 class BrokenError(Exception):
-    """A participant cannot go on; the text says what happened, `step` where, `status` what was answered."""
+    """A participant cannot go on; the text says what happened, `step` where, the rest what was answered."""
 
-    def __init__(self, step: str, seen: str, status: int = 0) -> None:
+    def __init__(self, step: str, seen: str, status: int = 0, code: str = "") -> None:
         super().__init__(seen)
         self.step = step
         self.status = status
+        self.code = code
 
 
-TRANSPORT, STICKY, ROOM, TOKEN = "transport", "sticky events", "room", "token"
+TRANSPORT, STICKY, ROOM, TOKEN, WIRING = "transport", "sticky events", "room", "token", "homeserver's token"
 CONNECTION, MEMBERSHIP = "connection", "membership"
 
 
@@ -110,6 +121,11 @@ class Attendee:
     def service_url(self) -> str:
         """The token service of the own transport, '' without one."""
         return next(iter(livekit_urls([self.transport])), "").rstrip("/")
+
+    @property
+    def sfu_url(self) -> str:
+        """The own SFU's address where the own homeserver gives the tokens, else ''."""
+        return sfu_url([self.transport]) if self.caller.member_id else ""
 
     @property
     def secret(self) -> tuple[str, int, float]:
@@ -170,6 +186,8 @@ class Attendee:
     def own_identity(self) -> str:
         """Who this one is on the own SFU."""
         account = self.caller.account
+        if self.sfu_url:
+            return homeserver_identity(account.user_id, self.caller.member_id)
         if self.caller.member_id:
             return member_identity(account.user_id, account.device_id, self.caller.member_id)
         return legacy_identity(account.user_id, account.device_id)
@@ -206,6 +224,9 @@ class Attendee:
 
     def own_token(self, room_id: str) -> Access:
         """The token of the own SFU; /sfu/get takes the leave, too. Raises BrokenError."""
+        if self.sfu_url:
+            body = seat_body(self.sfu_url, room_id, self.caller.member_id)
+            return self.homeserver_token(self.service_url, body)
         if self.caller.member_id:
             body = self.member_body(room_id, self.caller.member_id)
             return self.granted(self.service_url, self.post(self.service_url, "/get_token", body))
@@ -216,10 +237,36 @@ class Attendee:
         """In Matrix 2.0 mode the leave has an endpoint of its own. Raises BrokenError."""
         if not self.caller.member_id or not self.delay:
             return
+        if self.sfu_url:
+            seat = seat_body(self.sfu_url, room_id, self.caller.member_id, delay_id=self.caller.delay_id)
+            self.ask_homeserver(DELEGATE, seat)
+            return
         body = {**self.member_body(room_id, self.caller.member_id), **self.leave_fields}
         answer = self.post(self.service_url, "/delegate_delayed_leave", body)
         if answer.status != 200:
             raise BrokenError(TOKEN, f"/delegate_delayed_leave: {answer.summary()}", answer.status)
+
+    def ask_homeserver(self, path: str, seat: Mapping[str, object]) -> Response:
+        """One request to the token service behind the own homeserver. Raises BrokenError."""
+        client = self.caller.client
+        answer = ask(self.http, client.base_url, client.token, path, seat)
+        if answer.status != 200:
+            seen = f"{place(client.base_url)} on {path.rpartition('/')[2]}: {answer.summary()}"
+            raise BrokenError(WIRING, seen, answer.status, error_code(answer))
+        return answer
+
+    def homeserver_token(self, service_url: str, seat: Mapping[str, object]) -> Access:
+        """A token from the own homeserver, which is remembered. Raises BrokenError."""
+        answer = self.ask_homeserver(GET_TOKEN, seat)
+        access = homeserver_access(answer, str(seat["url"]))
+        return self.remembered(service_url, access, answer)
+
+    def federated_token(
+        self, server_name: str, url: str, service_url: str, room_id: str, member_id: str
+    ) -> tuple[Access, str]:
+        """A token of another server's SFU, which the own homeserver asks for there. Raises BrokenError."""
+        body = seat_body(url, room_id, member_id, server_name=server_name)
+        return self.homeserver_token(service_url, body), homeserver_identity(self.name, member_id)
 
     def foreign_token(self, service_url: str, room_id: str, member_id: str) -> tuple[Access, str]:
         """The token of somebody else's SFU, and the identity that goes with it. Raises BrokenError."""
@@ -233,7 +280,10 @@ class Attendee:
 
     def granted(self, service_url: str, answer: Response) -> Access:
         """The token in an answer, which is remembered. Raises BrokenError."""
-        access = access_of(answer)
+        return self.remembered(service_url, access_of(answer), answer)
+
+    def remembered(self, service_url: str, access: Access, answer: Response) -> Access:
+        """What a token allows, for the verdicts. Raises BrokenError when it is none."""
         try:
             self.tokens[service_url] = decode_token(access.jwt)
         except TokenError as error:
@@ -293,12 +343,18 @@ class Attendee:
                 if url == self.service_url and url not in self.connections:
                     raise BrokenError(CONNECTION, "not connected to the own SFU")
                 if url not in self.connections:
-                    granted = await asyncio.to_thread(self.foreign_token, url, room_id, self.foreign_member)
-                    await self.connect(url, *granted)
+                    await self.connect(url, *await asyncio.to_thread(self.token_beside, member, room_id))
             except BrokenError as broken:
                 self.refusals[url] = str(broken)
                 return
         self.connections[url].expect(member.identity, *secret)
+
+    def token_beside(self, member: Member, room_id: str) -> tuple[Access, str]:
+        """The token of the SFU that somebody else is on, as both homeservers have it. Raises BrokenError."""
+        url = member.service_url
+        if self.sfu_url and member.sfu_url:
+            return self.federated_token(member.server_name, member.sfu_url, url, room_id, self.foreign_member)
+        return self.foreign_token(url, room_id, self.foreign_member)
 
     def view_of(self, other: Attendee) -> View:
         """What was recognised of somebody else."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .call_token import SLOT, legacy_identity, member_identity
+from .call_token import SLOT, homeserver_identity, legacy_identity, member_identity
 
 COMPATIBILITY, MATRIX_2_0 = MODES = ("compatibility", "matrix_2_0")
 MEMBER_TYPE = "org.matrix.msc3401.call.member"
@@ -81,16 +81,27 @@ def left_sticky(member_id: str) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody in the call, as their own event says; `member_id` is '' when that was a state event."""
+    """Somebody in the call, as their own event says; `member_id` is '' when that was a state event.
+
+    `sfu_url`: the SFU's own address, if they got their token from their homeserver (MSC4195).
+    """
 
     user_id: str
     device_id: str
     service_url: str
     member_id: str = ""
+    sfu_url: str = ""
+
+    @property
+    def server_name(self) -> str:
+        """The homeserver."""
+        return self.user_id.partition(":")[2]
 
     @property
     def identity(self) -> str:
         """Who they are on the SFU on which they publish."""
+        if self.sfu_url:
+            return homeserver_identity(self.user_id, self.member_id)
         if self.member_id:
             return member_identity(self.user_id, self.device_id, self.member_id)
         return legacy_identity(self.user_id, self.device_id)
@@ -107,6 +118,13 @@ def _transport(transports: object) -> str:
     return url.rstrip("/") if isinstance(url, str) else ""
 
 
+def sfu_url(transports: object) -> str:
+    """The SFU's address as clients have to repeat it to a homeserver, letter by letter."""
+    first = _mapping(transports[0]) if isinstance(transports, list) and transports else {}
+    url = first.get("url") if first.get("type") == "livekit" else None
+    return url if isinstance(url, str) else ""
+
+
 def member_of(event: Mapping[str, object]) -> Member | None:
     """Who an event says is in the call; None for a leave, and for what no client would take."""
     sender, content = str(event.get("sender", "")), _mapping(event.get("content"))
@@ -117,7 +135,9 @@ def member_of(event: Mapping[str, object]) -> Member | None:
         return None
     published = _mapping(content.get("transports")).get("published")
     device_id, member_id = str(member.get("device_id", "")), str(member.get("id", ""))
-    return Member(sender, device_id, _transport(published), member_id) if device_id and member_id else None
+    if not device_id or not member_id:
+        return None
+    return Member(sender, device_id, _transport(published), member_id, sfu_url(published))
 
 
 def power_levels(member_level: int = 0) -> dict[str, object]:

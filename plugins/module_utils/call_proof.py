@@ -219,13 +219,22 @@ class Call:
         """Ask both endpoints for both users. The second one hands over its leave, but not before TCP."""
         first, second = self.room.callers
         delay = {} if self.plan.force_tcp else self.delegation(second)
-        tickets = (
+        spy = own_member_id(first) + "#probe"
+        tickets = [
             Ticket(first, own_member_id(first)),
             Ticket(second, delay=delay),
-            Ticket(first, own_member_id(first) + "#probe"),
+            Ticket(first, spy),
             Ticket(first),
             Ticket(second, own_member_id(second)),
-        )
+        ]
+        if self.site.behind_homeserver:  # those who talk come this way, and older clients still find theirs
+            standalone = [replace(ticket, delay={}) for ticket in tickets]
+            tickets = [
+                Ticket(first, own_member_id(first), behind=True),
+                Ticket(second, own_member_id(second), delay, behind=True),
+                Ticket(first, spy, behind=True),
+                *standalone,
+            ]
         found = ask_all(self.site, self.room.room_id, self.room.callers, tickets)
         self.figures.time_to_token = round(found.seconds, 3)
         self.keep(found.check, found.started)
@@ -293,7 +302,10 @@ class Call:
         A change to TCP looks like a leave to the token service, so this has to wait for it. The newest
         request for an identity counts.
         """
-        ask_all(self.site, self.room.room_id, [caller], [Ticket(caller, delay=self.delegation(caller))])
+        behind = self.site.behind_homeserver
+        member_id = own_member_id(caller) if behind else ""
+        ticket = Ticket(caller, member_id, self.delegation(caller), behind)
+        ask_all(self.site, self.room.room_id, [caller], [ticket])
         time.sleep(SETTLE)
 
     def wait_for_leave(self, start: float) -> float:

@@ -136,15 +136,23 @@ class SitesCall:
         visitors = {attendee.home.server_name: attendee for attendee in reversed(inside)}.values()
         hosts = [attendee for attendee in visitors if attendee.service_url]
         pairs = [(one, host) for one in visitors for host in hosts if one.service_url != host.service_url]
+        wired = [(one, host) for one, host in pairs if one.sfu_url and host.sfu_url]
         with ThreadPoolExecutor(max_workers=max(1, len(pairs))) as pool:
-            self.trials = list(pool.map(lambda pair: self.knock(*pair), pairs))
+            self.trials = list(pool.map(lambda pair: self.knock(pair[0], pair[1]), pairs))
+            # for these the room is made, which others would then find
+            self.trials += pool.map(lambda pair: self.knock(pair[0], pair[1], behind=True), wired)
 
-    def knock(self, visitor: Attendee, host: Attendee) -> Trial:
+    def knock(self, visitor: Attendee, host: Attendee, behind: bool = False) -> Trial:
         """Try to cause a room on the SFU of another site."""
-        trial = Trial(visitor, host.home, host.service_url)
+        trial = Trial(visitor, host.home, host.service_url, behind)
+        room_id, member_id = self.room.room_id, f"{visitor.foreign_member}#knock"
         try:
-            member_id = f"{visitor.foreign_member}#knock"
-            access, _identity = visitor.foreign_token(host.service_url, self.room.room_id, member_id)
+            if behind:
+                access, _identity = visitor.federated_token(
+                    host.home.server_name, host.sfu_url, host.service_url, room_id, member_id
+                )
+            else:
+                access, _identity = visitor.foreign_token(host.service_url, room_id, member_id)
         except BrokenError as broken:
             trial.no_token = str(broken)
             return trial
@@ -174,7 +182,9 @@ class SitesCall:
                 watching += [asyncio.create_task(one.watch(self.room.room_id, secrets)) for one in coming]
                 await asyncio.gather(*joining)
             await self.exchange()
-            await asyncio.gather(*[self.try_to_publish(trial) for trial in self.trials])
+            # by the way on which each got onto the SFU: the last one of its trials
+            ways = {(trial.visitor.name, trial.service_url): trial for trial in self.trials}
+            await asyncio.gather(*[self.try_to_publish(trial) for trial in ways.values()])
             await self.break_off()
         finally:
             for task in watching:

@@ -13,11 +13,15 @@ from .call_membership import COMPATIBILITY
 
 @dataclass
 class Trial:
-    """What a user of another site may do on an SFU. None: not tried; else why it was refused, '' if not."""
+    """What a user of another site may do on an SFU. None: not tried; else why it was refused, '' if not.
+
+    `behind`: with a token that one homeserver got from the other, and not from the token service itself.
+    """
 
     visitor: Attendee
     home: Home
     service_url: str
+    behind: bool = False
     no_token: str = ""
     granted: bool = False
     publish: str | None = None

@@ -14,6 +14,7 @@ from .call_attendee import (
     STICKY,
     TOKEN,
     TRANSPORT,
+    WIRING,
     Attendee,
     BrokenError,
     Home,
@@ -23,6 +24,7 @@ from .call_membership import COMPATIBILITY
 from .call_sites_figures import Outcome, Trial, wait_for
 from .checks import Check, Outline
 from .endpoint_site import NO_ACCESS, NO_SFU, NO_TRANSPORT
+from .endpoint_wiring import NO_WAY_BACK, fault
 
 ACCOUNTS = Outline("cross_accounts", "Users for the call", "users with a device each")
 JOIN = Outline(
@@ -34,6 +36,7 @@ LEAVE = Outline("cross_leave", "Leave after a break", "gone at the other sites s
 CLEANUP = Outline("cross_cleanup", "Clean-up", "nothing left on the homeservers")
 
 NO_ROOM = " 404 "  # how LiveKit answers whoever comes to a room that is not there, when it may not make one
+OPENS = "opens a room"
 OTHERS = "The others do not see them and go on among themselves"
 
 
@@ -113,6 +116,8 @@ def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
             "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
         ),
     }
+    if trouble.step == WIRING:
+        return wiring_problem(home, trouble)
     if trouble.step != TOKEN:
         return known[trouble.step]
     if trouble.status == 401:
@@ -129,6 +134,13 @@ def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
         f"the token service of {name} does not answer as it should. {NO_ACCESS}",
         f"see the site's own checks; journalctl -u lk-jwt-service at {name}",
     )
+
+
+def wiring_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
+    """Cause and fix where the homeserver, behind which the token service should stand, gives no token."""
+    known = fault(trouble.status, trouble.code)
+    cause, fix = known or ("the token service behind it refuses the request", "journalctl -u lk-jwt-service")
+    return f"at {home.server_name} {cause}. {NO_WAY_BACK}", f"for {home.server_name}: {fix}"
 
 
 def watch_verdict(outcome: Outcome, home: Home) -> Check:
@@ -194,6 +206,11 @@ def watch_problem(one: Attendee, other: Attendee) -> tuple[str, str]:
             f"see that {there} reaches the federation port of {here}; journalctl -u matrix-synapse at both",
         )
     refusal = one.refusals.get(url_of(one, other), "")
+    if refusal and one.sfu_url and other.sfu_url:
+        return (
+            f"the homeserver of {here} gets no token for its users from that of {there}",
+            f"see the check homeserver_tokens of both; journalctl -u lk-jwt-service at both, {here} first",
+        )
     if "401" in refusal:
         return (
             f"the token service of {there} cannot verify users of {here}. {NO_ACCESS}",
@@ -219,10 +236,16 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
     if not tried:
         reasons = "; ".join(trial.no_token for trial in trials)
         return outline.skip(f"not tried: {reasons or 'nobody of another site got as far as this'}")
-    seen = "; ".join(f"{server_of(trial)} {described(trial)}" for trial in tried)
+    seen = "; ".join(f"{server_of(trial)}{way_of(trial)} {described(trial)}" for trial in tried)
     wrong = [trial for trial in tried if home.full_access and not as_listed(trial)]
     if not wrong:
         return outline.ok(seen)
+    if wrong[0].behind:
+        return outline.fail(
+            seen,
+            "the token service gives users of other homeservers something else than a seat to watch from",
+            "use the version of the token service that this collection installs",
+        )
     visitor, listed = server_of(wrong[0]), f"matrixrtc_full_access_homeservers of {home.server_name}"
     if not home.trusts(visitor):
         return outline.fail(
@@ -241,7 +264,10 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
 def described(trial: Trial) -> str:
     """What a trial brought to light."""
     refused = [power for power, has in tried_powers(trial).items() if not has]
-    can = ", ".join(powers(trial)) or "watches"
+    has = powers(trial)
+    can = ", ".join(has) or "watches"
+    if trial.behind and has == [OPENS]:
+        can = "watches, in a room made for it"
     return f"{can} (and not: {', '.join(refused)})" if refused else can
 
 
@@ -250,11 +276,20 @@ def server_of(trial: Trial) -> str:
     return trial.visitor.home.server_name
 
 
+def way_of(trial: Trial) -> str:
+    """By which way the user came, where that is not the token service itself."""
+    return " through the homeservers" if trial.behind else ""
+
+
 def expected_access(trials: Sequence[Trial]) -> str:
     """What the list of full access says, in words."""
-    words = {True: "publishes and opens rooms", False: "watches only"}
-    visitors = [(server_of(trial), trial.home.trusts(server_of(trial))) for trial in trials]
-    return "; ".join(f"{visitor} {words[trusted]}" for visitor, trusted in visitors)
+
+    def told(trial: Trial) -> str:
+        if trial.behind:
+            return "watches only, in a room made for it"
+        return "publishes and opens rooms" if trial.home.trusts(server_of(trial)) else "watches only"
+
+    return "; ".join(f"{server_of(trial)}{way_of(trial)} {told(trial)}" for trial in trials)
 
 
 def tried_powers(trial: Trial) -> dict[str, bool]:
@@ -263,7 +298,7 @@ def tried_powers(trial: Trial) -> dict[str, bool]:
     if trial.publish is not None:
         tried["publishes"] = trial.publish == ""
     if trial.room == "" or NO_ROOM in str(trial.room):
-        tried["opens a room"] = trial.room == ""
+        tried[OPENS] = trial.room == ""
     return tried
 
 
@@ -273,8 +308,14 @@ def powers(trial: Trial) -> list[str]:
 
 
 def as_listed(trial: Trial) -> bool:
-    """The user has all powers or none, as the list of full access says."""
-    return all(has == trial.home.trusts(server_of(trial)) for has in tried_powers(trial).values())
+    """The user has all powers or none, as the list of full access says.
+
+    The list does not count for who comes through the homeservers: a seat to watch from, and the room is made.
+    """
+    trusted = trial.home.trusts(server_of(trial))
+    return all(
+        has == (power == OPENS if trial.behind else trusted) for power, has in tried_powers(trial).items()
+    )
 
 
 def leave_verdict(outcome: Outcome) -> Check:

@@ -96,6 +96,11 @@ def member_identity(user_id: str, device_id: str, member_id: str) -> str:
     return digest([user_id, device_id, member_id])
 
 
+def homeserver_identity(user_id: str, member_id: str) -> str:
+    """The participant that a token service behind the homeserver makes of a member (MSC4195)."""
+    return digest([user_id, member_id])
+
+
 def same_url(one: str, other: str) -> bool:
     """Two URLs lead to the same place: equal but for case of the host, default port and trailing slashes."""
     first, second = urlsplit(one), urlsplit(other)

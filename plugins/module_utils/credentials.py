@@ -71,7 +71,7 @@ def provide(key: str, secret: str, path: str, files: Sequence[CredentialFile], d
     outcome = Outcome()
     for name in (path, *(file.path for file in files)):
         outcome.folders += provide_folder(name, dry)
-    known = _secret(path, secret, outcome, dry)
+    known = provide_secret(path, secret, outcome, dry)
     for file in files:
         content = FORMATS[file.format](key, known).encode()
         if write(file, content, dry):
@@ -94,8 +94,8 @@ def remove(paths: Sequence[str], dry: bool = False) -> Outcome:
     return outcome
 
 
-def _secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
-    """The secret that counts: the given one, else the host's, else a new one."""
+def provide_secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
+    """The secret that counts, now in root's file: the given one, else the host's, else a new one."""
     file = ManagedFile(path, os.geteuid(), os.getegid(), SECRET_MODE)
     if given:
         _require_length(given, "The secret that was given")

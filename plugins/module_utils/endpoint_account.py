@@ -9,6 +9,7 @@ from .checks import FAIL, Check, Outline, in_turn, timed
 from .endpoint_media import STUN, TCP, UDP, media_checks
 from .endpoint_site import Site
 from .endpoint_token import Access, access_of, legacy_request, member_request, token_check
+from .endpoint_wiring import WIRED, wired_check
 from .matrix_client import Account, MatrixClient, MatrixError
 
 ACCESS = Outline("account_access", "Access token", "a token of a user of this server")
@@ -43,6 +44,10 @@ class AccountProbe:
         self.account = Account(found.user_id, found.device_id or DEVICE)
         return ACCESS.ok(found.user_id)
 
+    def wired_check(self) -> Check:
+        """The homeserver asks the token service, and that asks back."""
+        return wired_check(self.site, self.client.base_url, self.room_id)
+
     def token_check(self) -> Check:
         """Both token endpoints give a token that allows to publish in the same room."""
         account = self.account
@@ -65,10 +70,11 @@ def account_checks(site: Site, base_url: str) -> list[Check]:
     if not site.access_token:
         return [
             outline.skip("needs an access token: set matrixrtc_probe_users")
-            for outline in (ACCESS, TOKEN, *media)
+            for outline in (ACCESS, *((WIRED,) if site.behind_homeserver else ()), TOKEN, *media)
         ]
     probe = AccountProbe(site, base_url)
-    checks = in_turn(((ACCESS, probe.access_check), (TOKEN, probe.token_check)))
+    wiring = ((WIRED, probe.wired_check),) if site.behind_homeserver else ()
+    checks = in_turn(((ACCESS, probe.access_check), *wiring, (TOKEN, probe.token_check)))
     broken = next((check.id for check in checks if check.status == FAIL), "")
     if broken:
         return [*checks, *[outline.skip(f"not tried, because {broken} failed") for outline in media]]

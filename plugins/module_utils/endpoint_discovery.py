@@ -12,6 +12,7 @@ from .endpoint_site import (
     FOCI,
     NO_ACCESS,
     NO_TRANSPORT,
+    SERVICE_URL,
     Discovery,
     Site,
     federation_url,
@@ -278,7 +279,24 @@ def transports_problem(site: Site, entries: Sequence[object]) -> tuple[str, str]
         return f"no entry is of type livekit with a livekit_service_url. {NO_TRANSPORT}", fix
     if urls[0] != site.service_url:
         return f"{site.kind.title} announces another SFU first, or an old address of ours", fix
-    return None
+    return wiring_problem(site, entries)
+
+
+def wiring_problem(site: Site, entries: Sequence[object]) -> tuple[str, str] | None:
+    """Cause and fix when clients are sent to the homeserver for tokens and should not be, or the reverse."""
+    own = next(one for one in entries if isinstance(one, dict) and one.get(SERVICE_URL) == site.service_url)
+    url = own.get("url")
+    wanted = site.livekit_url if site.behind_homeserver else None
+    if url == wanted:
+        return None
+    fix = by_owner(site.homeserver_kind, "run site.yml --tags synapse_config")
+    if wanted is None:
+        return (
+            f"{site.kind.title} announces the SFU's url as well, so clients ask it for tokens, but the token "
+            "service does not stand behind it (matrixrtc_token_service_mode: standalone)",
+            f"{fix}, or set matrixrtc_token_service_mode to homeserver",
+        )
+    return f"the SFU's url beside it is {url!r} instead of {wanted}: no client asks {site.kind.title}", fix
 
 
 def transports_check(site: Site, base_url: str) -> Check:
@@ -299,7 +317,8 @@ def transports_check(site: Site, base_url: str) -> Check:
     problem = transports_problem(site, entries if isinstance(entries, list) else [])
     if problem:
         return ANNOUNCED.fail(f"{answer.status} {answer.text(80)}", *problem)
-    return ANNOUNCED.ok(f"names {site.service_url}")
+    beside = f", and {site.livekit_url}" if site.behind_homeserver else ""
+    return ANNOUNCED.ok(f"names {site.service_url}{beside}")
 
 
 def userinfo_check(site: Site, discovery: Discovery, outline: Outline = USERINFO) -> Check:

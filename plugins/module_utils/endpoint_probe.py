@@ -24,6 +24,8 @@ from .endpoint_discovery import (
 )
 from .endpoint_service import ENDPOINTS, endpoint_check, health_check, ports_check, sfu_checks
 from .endpoint_site import Discovery, Site, discover
+from .endpoint_wiring import ROUTE as TOKEN_ROUTE
+from .endpoint_wiring import route_check
 
 # What the owners of these parts have to set, as the ids of the checks that fail until they have.
 OWNERS: Mapping[str, tuple[str, ...]] = {
@@ -31,6 +33,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
         "delayed_events",
         "transports_route",
         "transports",
+        "homeserver_route",
+        "homeserver_tokens",
         "well_known_server",
         "openid_userinfo",
         "host_openid_userinfo",
@@ -56,13 +60,15 @@ def homeserver_checks(site: Site, discovery: Discovery) -> list[Check]:
     base_url = discovery.base_url
     if not base_url:
         why = "not tried, because the client well-known does not say where the homeserver is"
-        return [outline.skip(why) for outline in (VERSIONS, ROUTE, ANNOUNCED)]
+        wiring = (TOKEN_ROUTE,) if site.behind_homeserver else ()
+        return [outline.skip(why) for outline in (VERSIONS, ROUTE, ANNOUNCED, *wiring)]
     return run_jobs(
         (
             lambda: [tls_check(site, "homeserver", urlsplit(base_url).netloc)],
             lambda: [versions_check(site, base_url)],
             lambda: [transports_route_check(site, base_url)],
             lambda: [transports_check(site, base_url)],
+            lambda: [route_check(site, base_url)] if site.behind_homeserver else [],
         )
     )
 

@@ -29,7 +29,10 @@ START_SERVICE = "journalctl -u lk-jwt-service -n 50 says why; systemctl start lk
 
 @dataclass(frozen=True)
 class Site:
-    """What a site should be. `media_addresses`: what the SFU should advertise, empty when any will do."""
+    """What a site should be. `media_addresses`: what the SFU should advertise, empty when any will do.
+
+    `behind_homeserver`: users ask their homeserver for tokens, and it asks the token service.
+    """
 
     server_name: str
     domain: str
@@ -43,6 +46,7 @@ class Site:
     udp_ports: str = "7882-7885"
     token_service_port: int = 8080
     homeserver_kind: str = SYNAPSE
+    behind_homeserver: bool = False
 
     @property
     def kind(self) -> Kind:

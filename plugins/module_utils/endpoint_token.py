@@ -115,7 +115,11 @@ def token_check(answer: Response, site: Site, room: str, identity: str, outline:
     """Judge an answer of the token service. A restricted user is named as such: a common surprise."""
     if answer.status != 200:
         return refused_token(answer, site, outline)
-    access = access_of(answer)
+    return access_check(access_of(answer), site, room, identity, outline)
+
+
+def access_check(access: Access, site: Site, room: str, identity: str, outline: Outline) -> Check:
+    """Judge what the token service gave, or the homeserver before it."""
     try:
         token = decode_token(access.jwt)
     except TokenError as error:

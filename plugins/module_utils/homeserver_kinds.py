@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from .checks import FAIL, WARN, Check
 
 SYNAPSE = "synapse"
+# Who takes users' requests for tokens: the token service itself, or the homeserver before it (MSC4195).
+STANDALONE, HOMESERVER = TOKEN_SERVICE_MODES = ("standalone", "homeserver")
 DELAYED_EVENTS = "delayed events (MSC4140)"
 STATE_AFTER = "state_after in its answers to /sync (MSC4222)"
 TRANSPORTS_ENDPOINT = "an endpoint for transports (MSC4143)"

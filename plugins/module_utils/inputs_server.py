@@ -64,6 +64,7 @@ from .inputs_values import (
     shown,
     url,
 )
+from .inputs_wiring import check_homeserver_side, is_behind
 from .sockets import Claim, occupied
 from .well_known import WellKnownError, with_foci
 
@@ -353,6 +354,7 @@ def check_synapse(inputs: Inputs, _secret: str) -> None:
     inputs.read_list("worker_services", UNIT_NAME, remedy, required=False)
     check_command(inputs, "restart_command", "['docker', 'restart', 'synapse']")
     check_installation(inputs)
+    check_homeserver_side(inputs)
 
 
 def check_command(inputs: Inputs, key: str, example: str) -> None:
@@ -434,12 +436,32 @@ def _check_livekit_transport(inputs: Inputs, key: str, entry: dict[str, object])
     elif not has_refused_domain(inputs, address):
         inputs.parse(key, address, _service_url, SERVICE_URL_REMEDY)
     if "url" in entry:
-        # MSC4195: such clients never fall back to the token service's own address
+        _check_wired_transport(inputs, key, entry)
+
+
+def _check_wired_transport(inputs: Inputs, key: str, entry: dict[str, object]) -> None:
+    """MSC4195: clients that know `url` never fall back to the token service's own address."""
+    own = entry.get("livekit_service_url") == inputs.values.get("service_url")
+    if not is_behind(inputs):
         inputs.refuse(
             key,
             "has 'url' in a livekit entry: clients then ask Synapse for tokens, which works only with the "
             "token service registered as an application service, and that is not there",
+            "Set it without 'url', or set matrixrtc_token_service_mode to homeserver.",
+        )
+    elif not own:
+        inputs.refuse(
+            key,
+            f"has 'url' in the entry of {shown(entry['livekit_service_url'])}: clients would ask Synapse for "
+            "its tokens, and the token service behind Synapse is another",
             "Set it without 'url'.",
+        )
+    elif "announced_url" in inputs.values and entry["url"] != inputs.values["announced_url"]:
+        inputs.refuse(
+            key,
+            f"has the url {shown(entry['url'])}, and the token service takes nothing but "
+            f"{shown(inputs.values['announced_url'])}",
+            "Set it without 'url': it is added. For another address set matrixrtc_livekit_url.",
         )
 
 

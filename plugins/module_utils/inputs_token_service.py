@@ -42,6 +42,7 @@ from .inputs_values import (
     shown,
     url,
 )
+from .inputs_wiring import check_mode, check_urls, is_behind
 from .sockets import Claim
 
 OUR_UNITS = ("lk-jwt-service.service",)
@@ -104,6 +105,8 @@ def check_token_service(inputs: Inputs, secret: str) -> None:
     check_addresses_of_others(inputs)
     check_settings(inputs, SETTINGS)
     check_environment(inputs)
+    check_mode(inputs)
+    check_urls(inputs)
 
 
 def check_listener(inputs: Inputs) -> None:
@@ -264,7 +267,14 @@ def _check_application_service(inputs: Inputs, extra: Mapping[str, object]) -> N
     )
     names = ("LIVEKIT_AS_REGISTRATION_FILE", "LIVEKIT_AS_TOKEN", "LIVEKIT_HS_TOKEN", "LIVEKIT_HS_SERVER_NAME")
     complete = tokens and bool(extra.get("LIVEKIT_HS_SERVER_NAME"))
-    if any(extra.get(name) for name in names) and not complete:
+    if is_behind(inputs) and any(name in extra for name in names):
+        inputs.refuse(
+            "extra_environment",
+            "has application-service settings, which belong to the role where "
+            "matrixrtc_token_service_mode is homeserver",
+            "Remove them, and set matrixrtc_as_token and matrixrtc_hs_token for tokens of your own.",
+        )
+    elif any(extra.get(name) for name in names) and not complete:
         inputs.refuse(
             "extra_environment",
             "half of the application-service settings are there, and the service would exit",

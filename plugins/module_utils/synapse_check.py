@@ -109,10 +109,11 @@ class Synapse:
 
         `wanted`: shapes (synapse_proof.shape) by top-level key that changes, None for one that is to go.
         """
-        request = {
+        request: dict[str, Any] = {
             "before": [f"before-{number}.yaml" for number in range(len(before))],
             "after": [f"after-{number}.yaml" for number in range(len(after))],
             "wanted": dict(wanted),
+            "registrations": "app_service_config_files" in wanted,
         }
         files = dict(zip(request["after"], after, strict=True))
         contents = {name: file.data for name, file in files.items()}

@@ -32,6 +32,7 @@ KEYS: Mapping[str, Version] = {
     "rc_delayed_event_mgmt": (1, 126),
     "extra_well_known_client_content": (1, 0),
     "listeners": (1, 0),
+    "app_service_config_files": (1, 0),
 }
 # Flags below experimental_features: the first Synapse that knows each, and the first that needs it no more.
 FLAGS: Mapping[str, tuple[Version, Version | None]] = {
@@ -39,11 +40,18 @@ FLAGS: Mapping[str, tuple[Version, Version | None]] = {
     "msc4143_enabled": ((1, 140), None),
     "msc4222_enabled": ((1, 119), None),
     "msc4354_enabled": ((1, 150), None),
+    "msc4502_enabled": ((1, 160), None),
+    "msc4512_enabled": ((1, 161), None),
 }
+SERVICE_URL = "livekit_service_url"
 LISTS: Mapping[str, str] = {
     "matrix_rtc": "transports",
     "extra_well_known_client_content": "org.matrix.msc4143.rtc_foci",
 }
+# The registrations of application services, and the first Synapse behind which the token service can stand as
+# one: it asks the service (MSC4512), answers who is in a room (MSC4502), and takes transports with a URL.
+APP_SERVICES = "app_service_config_files"
+BEHIND: Version = (1, 161)
 # Synapse's own limits where nothing is configured (synapse/config/ratelimiting.py).
 LIMITS: Mapping[str, Mapping[str, float]] = {
     "rc_message": {"per_second": 0.2, "burst_count": 10},
@@ -108,8 +116,8 @@ def parse_duration(value: Any) -> int:
 
 def identity(item: Any) -> Any:
     """What makes two entries of a list of transports the same: type and service URL, else everything."""
-    if isinstance(item, dict) and item.get("type") and item.get("livekit_service_url"):
-        return (item["type"], item["livekit_service_url"])
+    if isinstance(item, dict) and item.get("type") and item.get(SERVICE_URL):
+        return (item["type"], item[SERVICE_URL])
     return listener_identity(item) or (json.dumps(item, sort_keys=True, default=str),)
 
 
@@ -117,6 +125,8 @@ def identities(key: str, wanted: Any) -> frozenset[Any]:
     """The identities of all list entries in a wanted value."""
     if key == "listeners":
         return frozenset([identity(OPENID)])
+    if key == APP_SERVICES:
+        return frozenset(identity(path) for path in wanted)
     entries = wanted.get(LISTS[key]) or [] if key in LISTS and isinstance(wanted, dict) else []
     return frozenset(identity(entry) for entry in entries)
 
@@ -136,6 +146,8 @@ def desired(key: str, value: Any, wanted: Any, version: Version, config: Mapping
         return _longer(key, value, wanted)
     if key == "listeners":
         return _answering(key, value)
+    if key == APP_SERVICES:
+        return _registered(key, value, wanted)
     mapping = {} if value is MISSING or value is None else value
     if not isinstance(mapping, dict):
         raise PolicyError(f"'{key}' is {_kind(value)}, where Synapse wants a mapping", (key,))
@@ -155,6 +167,15 @@ def _longer(key: str, value: Any, wanted: Any) -> Any:
         return wanted if parse_duration(wanted) > parse_duration(value) else value
     except ValueError as error:
         raise PolicyError(f"'{key}': {error}", (key,)) from None
+
+
+def _registered(key: str, value: Any, wanted: Any) -> Any:
+    """The operator's bridges stay, in their order; ours comes after them."""
+    if value is not MISSING and value is not None and not isinstance(value, list):
+        raise PolicyError(f"'{key}' is {_kind(value)}, where Synapse wants a list", (key,))
+    known: list[Any] = value if isinstance(value, list) else []
+    missing = [path for path in wanted if path not in known]
+    return [*known, *missing] if missing else value
 
 
 def _answering(key: str, value: Any) -> Any:
@@ -271,6 +292,8 @@ def in_effect(config: Mapping[str, Any], wanted: Mapping[str, Any], version: Ver
             seen[key] = {name: bool(section.get(name)) for name in needed_flags(wanted[key], version, config)}
         elif key in LISTS:
             seen[key] = section.get(LISTS[key])
+        elif key == APP_SERVICES:
+            seen[key] = [path for path in wanted[key] if isinstance(value, list) and path in value]
         elif key == "listeners":
             seen[key] = answers_openid(value)
         else:
@@ -323,6 +346,8 @@ def retire(key: str, value: Any, ours: Collection[Contribution], keep: frozenset
         if isinstance(parent, list) and isinstance(step, tuple):
             if step not in keep:
                 parent[:] = [item for item in parent if identity(item) != step]
+            elif one.before is MISSING:
+                _strip(_entry(parent, step), one.after)
         elif isinstance(parent, dict) and step in parent:
             untouched = parent[step] in ({}, []) if one.container else parent[step] == one.after
             if untouched and one.before is MISSING:
@@ -330,6 +355,14 @@ def retire(key: str, value: Any, ours: Collection[Contribution], keep: frozenset
             elif untouched:
                 parent[step] = one.before
     return holder.get(key, MISSING)
+
+
+def _strip(entry: Any, ours: Any) -> None:
+    """Of a transport that is ours and stays, all that is not its identity: what is wanted is added anew."""
+    if isinstance(entry, dict) and isinstance(ours, dict) and SERVICE_URL in ours:
+        for name, value in ours.items():
+            if name not in ("type", SERVICE_URL) and entry.get(name, MISSING) == value:
+                del entry[name]
 
 
 def _walk(value: Any, path: tuple[Any, ...]) -> Any:

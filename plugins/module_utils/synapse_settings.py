@@ -23,7 +23,7 @@ from .files import atomic_write, read_bytes, remove_file
 from .synapse_check import Synapse
 from .synapse_files import ConfigError, Layout, read_layout
 from .synapse_plan import FileChange, Plan, digest, make_plan
-from .synapse_policy import Version, in_effect, parse_duration, parse_version
+from .synapse_policy import APP_SERVICES, BEHIND, Version, in_effect, parse_duration, parse_version
 from .synapse_proof import shape
 from .synapse_rendered import sign_of
 from .synapse_state import StateDirectory, Undo
@@ -86,11 +86,18 @@ def apply(request: Request, check_mode: bool = False, run: Run = run_on_host) ->
         )
     version = request.synapse.version()
     numbers = _supported(version)
+    paths = request.settings.get(APP_SERVICES) or []
+    if request.present and paths and numbers < BEHIND:
+        raise ConfigError(
+            f"Synapse {version} cannot have the token service behind it. Upgrade it to 1.161 or later, or "
+            f"set matrixrtc_token_service_mode to standalone."
+        )
+    settings = {**request.settings, **({APP_SERVICES: seen_by(request.synapse, paths)} if paths else {})}
     state = StateDirectory(request.state_dir)
     with state.locked(create=request.present and not check_mode):
         record, pending = state.record(), state.pending()
         layout = read_layout(request.config, request.synapse.working_directory, request.new_settings_file)
-        wanted = request.settings if request.present else {}
+        wanted = settings if request.present else {}
         plan = make_plan(layout, wanted, record, numbers, request.edit_managed)
         pending = _way_back(plan.changes, pending)
         if plan.changes or pending:
@@ -100,7 +107,8 @@ def apply(request: Request, check_mode: bool = False, run: Run = run_on_host) ->
         if not check_mode:
             _write(plan.changes, layout, request.synapse)
     shared = [os.path.join(request.synapse.working_directory, path) for path in request.config]
-    effect = in_effect(plan.config, request.settings, numbers)
+    effect = in_effect(plan.config, settings, numbers)
+    effect.update({path: digest(read_bytes(path)) for path in paths})  # Synapse reads them at its start alone
     return Outcome(
         version=version,
         fingerprint=hashlib.sha256(json.dumps(effect, sort_keys=True, default=str).encode()).hexdigest(),
@@ -111,13 +119,18 @@ def apply(request: Request, check_mode: bool = False, run: Run = run_on_host) ->
             for path, undo in sorted(pending.items())
         ],
         warnings=[
-            *settings_warnings(request.settings, plan.config, numbers),
+            *settings_warnings(settings, plan.config, numbers),
             *file_warnings(layout, plan.changes),
-            *unit_warnings(read_units(request.units, run), request.settings, shared, plan.config),
+            *unit_warnings(read_units(request.units, run), settings, shared, plan.config),
         ]
         if request.present
         else [],
     )
+
+
+def seen_by(synapse: Synapse, paths: Sequence[str]) -> list[str]:
+    """Files of this host as Synapse has to name them."""
+    return [synapse.inside(path) for path in paths]
 
 
 def _supported(version: str) -> Version:

@@ -368,7 +368,9 @@ def _append(editor: _Editor, new: dict[str, Any], comment: str) -> list[Edit]:
     if before and not before.endswith("\n"):
         return [Edit(end, end, style.eol * 2 + style.eol.join(lines))]
     is_apart = before.endswith(style.eol * 2) or _keeps_blank_lines(text, document.root)
-    gap = style.eol if before and not is_apart else ""
+    # what comes later joins the others of ours, so that nothing stays when it goes again
+    is_first = bool(comment) or document.root is None
+    gap = style.eol if before and is_first and not is_apart else ""
     return [Edit(end, end, gap + "".join(line + style.eol for line in lines))]
 
 

@@ -113,6 +113,13 @@ options:
     type: str
     choices: [synapse, ess, mdad, continuwuity, tuwunel, other]
     default: synapse
+  token_service_mode:
+    description:
+      - With V(homeserver) the token service stands behind the homeserver, and both users take the tokens they
+        talk with there. Those of the token service itself are asked for all the same.
+    type: str
+    choices: [standalone, homeserver]
+    default: standalone
   livekit_service_url:
     description: The token service's URL as clients have to be told it.
     type: str
@@ -257,7 +264,13 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof impor
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_sites import SitesPlan, place_sites_call
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
-from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS, SYNAPSE
+from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import (
+    HOMESERVER,
+    KINDS,
+    STANDALONE,
+    SYNAPSE,
+    TOKEN_SERVICE_MODES,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 
 LEAVE_TIMEOUTS = {"disconnect": 5.0, "kill": 40.0}
@@ -289,6 +302,7 @@ ARGUMENTS = {
     "mode": {"type": "str", "choices": list(MODES), "default": COMPATIBILITY},
     "homeserver_url": {"type": "str", "default": ""},
     "homeserver_kind": {"type": "str", "choices": list(KINDS), "default": SYNAPSE},
+    "token_service_mode": {"type": "str", "choices": list(TOKEN_SERVICE_MODES), "default": STANDALONE},
     "livekit_service_url": {"type": "str", "default": "https://<domain>/livekit/jwt"},
     "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
     "media_addresses": {"type": "list", "elements": "str", "default": []},
@@ -379,6 +393,7 @@ def main() -> None:
         tcp_port=options["tcp_port"],
         udp_ports=options["udp_ports"],
         homeserver_kind=options["homeserver_kind"],
+        behind_homeserver=options["token_service_mode"] == HOMESERVER,
     )
     first, second = (user["access_token"] for user in options["users"])
     checks, figures = place_call(

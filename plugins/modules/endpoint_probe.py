@@ -115,6 +115,11 @@ options:
     type: str
     choices: [synapse, ess, mdad, continuwuity, tuwunel, other]
     default: synapse
+  token_service_mode:
+    description: Who takes users' requests for tokens, the token service itself or the homeserver before it.
+    type: str
+    choices: [standalone, homeserver]
+    default: standalone
   awaited:
     description:
       - Parts whose owners were shown what to set, and may not have done so yet. What fails for that reason is
@@ -193,7 +198,13 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe i
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_web_app import WebApp, web_app_checks
-from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS, SYNAPSE
+from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import (
+    HOMESERVER,
+    KINDS,
+    STANDALONE,
+    SYNAPSE,
+    TOKEN_SERVICE_MODES,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_values import (
     InvalidValueError,
@@ -224,6 +235,7 @@ ARGUMENTS = {
     "token_service_port": {"type": "int", "default": 8080},
     "config_dir": {"type": "path", "default": "/etc/matrixrtc"},
     "homeserver_kind": {"type": "str", "choices": list(KINDS), "default": SYNAPSE},
+    "token_service_mode": {"type": "str", "choices": list(TOKEN_SERVICE_MODES), "default": STANDALONE},
     "awaited": {"type": "list", "elements": "str", "choices": list(OWNERS), "default": []},
 }
 
@@ -255,6 +267,7 @@ def main() -> None:
         udp_ports=options["udp_ports"],
         token_service_port=options["token_service_port"],
         homeserver_kind=options["homeserver_kind"],
+        behind_homeserver=options["token_service_mode"] == HOMESERVER,
     )
     if options["where"] == "web_app":
         app = WebApp(options["call_domain"], tuple(options["frame_origins"]), options["homeserver_url"])

@@ -86,6 +86,13 @@ options:
           - Set C(org.matrix.msc4143.rtc_foci) in it, a list like the transports, if Synapse serves the site's
             C(/.well-known/matrix/client).
         type: dict
+      app_service_config_files:
+        description:
+          - Registrations that have to be there beside the operator's, as paths of this host. Synapse itself
+            reads all of them before anything is written.
+          - A change of such a file changes RV(fingerprint) as well. Needs Synapse 1.161 or later.
+        type: list
+        elements: path
   python:
     description: The Python that runs Synapse.
     type: path
@@ -224,6 +231,7 @@ SETTINGS = {
     "rc_message": {"type": "dict", "options": LIMITS},
     "rc_delayed_event_mgmt": {"type": "dict", "options": LIMITS},
     "extra_well_known_client_content": {"type": "dict"},
+    "app_service_config_files": {"type": "list", "elements": "path"},
 }
 ARGUMENTS = {
     "config": {"type": "list", "elements": "path", "required": True},

@@ -80,6 +80,13 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "port": 21480,
         "service_url": f"https://{DOMAIN}/livekit/jwt",
         "livekit_url": f"wss://{DOMAIN}/livekit/sfu",
+        "own_livekit_url": f"wss://{DOMAIN}/livekit/sfu",
+        "announced_url": f"wss://{DOMAIN}/livekit/sfu",
+        "token_service_mode": "standalone",
+        "homeserver_beside": True,
+        "token_service_address": "http://127.0.0.1:8080",
+        "as_token": "",
+        "hs_token": "",
         "full_access_homeservers": ["example.org"],
         "allow_any_homeserver": False,
         "ca_file": "",
@@ -203,11 +210,18 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "max_event_delay_duration": "24h",
         "service_url": f"https://{DOMAIN}/livekit/jwt",
         "rc_message": {"per_second": 0.5, "burst_count": 30},
+        "announced_url": f"wss://{DOMAIN}/livekit/sfu",
+        "token_service_mode": "standalone",
+        "homeserver_beside": True,
+        "token_service_address": "http://127.0.0.1:8080",
+        "as_token": "",
+        "hs_token": "",
+        "registration_file": "/etc/registration.yaml",
         "expected_participants": 30,
         "sticky_events": False,
         "serves_well_known": False,
         "files": ["FOLDER"],
-        "python": "/bin/sh",
+        "python": "FOLDER/synapse",
         "user": "root",
         "working_directory": "/",
         "service": "matrix-synapse",
@@ -257,6 +271,8 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "mode": "0644",
         "service_url": f"https://{DOMAIN}/livekit/jwt",
         "foci": [{"type": "livekit", "livekit_service_url": f"https://{DOMAIN}/livekit/jwt"}],
+        "announced_url": f"wss://{DOMAIN}/livekit/sfu",
+        "token_service_mode": "standalone",
     },
 }
 # Which components' inputs are checked on a host of each kind.
@@ -386,6 +402,9 @@ def write_certificates(folder: Path) -> None:
     (folder / "broken.crt").write_text(
         "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"
     )
+    for name, version in (("synapse", "1.163.2"), ("older-synapse", "1.160.2")):
+        (folder / name).write_text(f"#!/bin/sh\necho {version}\n")  # what a Python is asked for
+        (folder / name).chmod(0o755)
     (folder / "nan").write_text('{"NaN": "a NaN",\n "b": [NaN]}')
     (folder / "no_list").write_text('{"org.matrix.msc4143.rtc_foci": {}}')
     (folder / "client").write_text('{"m.homeserver": {"base_url": "https://matrix.example.org"}}')

@@ -12,6 +12,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media impor
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_signal import SignalError
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_token import (
     decode_token,
+    homeserver_identity,
     legacy_identity,
     livekit_room,
     member_identity,
@@ -27,7 +28,10 @@ VERIFIES = {401: "M_UNAUTHORIZED", 500: "M_UNKNOWN"}
 
 @dataclass
 class Server:
-    """One site. `token_status`: what its token service answers instead of giving tokens to its own users."""
+    """One site. `token_status`: what its token service answers instead of giving tokens to its own users.
+
+    `wired`: it stands behind the homeserver, which answers `wiring`; `lends_seats`: others may publish there.
+    """
 
     name: str
     announces: bool = True
@@ -39,6 +43,9 @@ class Server:
     strangers_status: int = 200
     full_access: tuple[str, ...] = ()
     auto_create: bool = False
+    wired: bool = False
+    wiring: tuple[int, str] = (200, "")
+    lends_seats: bool = False
 
     @property
     def service(self) -> str:
@@ -94,6 +101,7 @@ class FakeFederation(HttpClient):
             return answer(200, {"user_id": user, "device_id": "PHONE"})
         if path == TRANSPORTS:
             focus = {"type": "livekit", "livekit_service_url": server.service}
+            focus.update({"url": sfu(server.name)} if server.wired else {})
             return answer(200, {"rtc_transports": [focus]} if server.announces else {})
         if path.endswith("/versions"):
             return answer(200, {"unstable_features": {"org.matrix.msc4354": server.sticky}})
@@ -104,6 +112,8 @@ class FakeFederation(HttpClient):
             return answer(200, {"access_token": user, "matrix_server_name": server.name})
         if path.endswith(("/leave", "/forget", "/createRoom")) or "/join/" in path:
             return self.move(server, path, bool(query.get("via")), user)
+        if "/rtc/livekit/" in path:
+            return self.ask_behind(server, path, body, user)
         if path.startswith(DELAYED):
             return (
                 answer(200, {})
@@ -180,6 +190,20 @@ class FakeFederation(HttpClient):
         if trusted or server.auto_create:
             self.livekit_rooms.add((sfu(server.name), room))
         return answer(200, {"url": sfu(server.name), "jwt": jwt(identity, room, publish=trusted)})
+
+    def ask_behind(self, server: Server, path: str, body: dict[str, Any], user: str) -> Response:
+        """The homeserver asks its token service, and that asks others'."""
+        there = self.servers[body.get("server_name", server.name)]
+        if server.wiring[0] != 200 or not there.wired:
+            return refusal(*server.wiring) if server.wiring[0] != 200 else refusal(502, "M_UNKNOWN")
+        assert body["url"] == sfu(there.name)
+        identity = homeserver_identity(user, body["member_id"])
+        if path.endswith("/delegate_delayed_leave"):
+            self.delegated[identity] = body["delay_id"]
+            return answer(200, {})
+        room = livekit_room(body["room_id"])
+        self.livekit_rooms.add((sfu(there.name), room))
+        return answer(200, {"jwt": jwt(identity, room, publish=there is server or there.lends_seats)})
 
     def gone(self, identity: str, server: Server) -> None:
         """The SFU told the token service, which sends the leave."""

@@ -163,6 +163,73 @@ def test_matrix_2_0_needs_sticky_events_at_every_homeserver(federation: FakeFede
     assert "STICKY_EVENTS_NOT_SUPPORTED" in checks[f"cross_join:{BETA}"].cause
 
 
+def wire(federation: FakeFederation) -> FakeFederation:
+    for server in federation.servers.values():
+        server.sticky = server.wired = True
+    return federation
+
+
+def test_homeservers_before_their_token_services_are_asked_and_nobody_else(
+    federation: FakeFederation,
+) -> None:
+    checks, _figures = place(wire(federation), mode=MATRIX_2_0)
+    assert wrong(checks) == {}
+    asked = [path for _method, host, path in federation.asked if host == f"rtc.{ALPHA}"]
+    assert asked == ["/livekit/jwt/get_token"], "one who knocks at the door that is still there"
+    behind = [
+        path for _method, host, path in federation.asked if host == f"matrix.{ALPHA}" and "/rtc/" in path
+    ]
+    assert [path.rpartition("/")[2] for path in behind].count("delegate_delayed_leave") == 2
+    told = f"{ALPHA} through the homeservers watches, in a room made for it (and not: gets a token to publish"
+    assert told in checks[f"cross_access:{BETA}"].seen
+
+
+@pytest.mark.parametrize("wired", [ALPHA, BETA])
+def test_the_token_service_is_asked_where_one_of_two_homeservers_cannot(
+    federation: FakeFederation, wired: str
+) -> None:
+    for server in federation.servers.values():
+        server.sticky, server.wired = True, server.name == wired
+    checks, _figures = place(federation, mode=MATRIX_2_0)
+    assert wrong(checks) == {}
+    assert all("homeservers" not in checks[f"cross_access:{name}"].seen for name in (ALPHA, BETA))
+
+
+def test_compatibility_mode_does_not_ask_the_homeserver(federation: FakeFederation) -> None:
+    checks, _figures = place(wire(federation))
+    assert wrong(checks) == {}
+    assert not any("/rtc/livekit/" in path for _method, _host, path in federation.asked)
+
+
+def test_a_list_of_full_access_does_not_count_through_homeservers(federation: FakeFederation) -> None:
+    wire(federation).servers[ALPHA].lends_seats = True
+    checks, _figures = place(federation, mode=MATRIX_2_0)
+    assert wrong(checks) == {f"cross_access:{ALPHA}": FAIL}
+    assert (
+        "through the homeservers gets a token to publish, publishes" in checks[f"cross_access:{ALPHA}"].seen
+    )
+
+
+@pytest.mark.parametrize(
+    ("answered", "cause"),
+    [
+        ((404, "M_UNRECOGNIZED"), "msc4512_enabled is off"),
+        ((401, "M_UNKNOWN_TOKEN"), "the token service does not know Synapse"),
+        ((500, "M_UNKNOWN"), "Synapse does not reach the token service"),
+        ((502, "M_UNKNOWN"), "msc4502_enabled is off"),
+    ],
+)
+def test_a_broken_wiring_is_named_and_disturbs_nobody(
+    federation: FakeFederation, answered: tuple[int, str], cause: str
+) -> None:
+    wire(federation).servers[BETA].wiring = answered
+    checks, _figures = place(federation, mode=MATRIX_2_0)
+    join = checks[f"cross_join:{BETA}"]
+    assert join.status == FAIL
+    assert cause in join.cause
+    assert checks[f"cross_watch:{ALPHA}"].status == OK
+
+
 def test_a_leave_that_never_comes_is_found(federation: FakeFederation) -> None:
     federation.servers[BETA].webhook = False
     checks, _figures = place(federation, leave_timeout=0.1)

@@ -13,6 +13,8 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe i
     awaited,
     outside_checks,
 )
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_wiring import ROUTE as TOKEN_ROUTE
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_wiring import WIRED
 from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import TIMEOUT, Response
 from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import TRANSPORTS
@@ -105,7 +107,7 @@ def test_what_an_owner_was_shown_is_awaited() -> None:
 
 
 def test_awaited_checks_exist() -> None:
-    known = checks_of(FakeHttp()).keys() | {LEAVE.id, HOST_USERINFO.id}
+    known = checks_of(FakeHttp()).keys() | {LEAVE.id, HOST_USERINFO.id, TOKEN_ROUTE.id, WIRED.id}
     assert {check_id for ids in OWNERS.values() for check_id in ids} <= known
 
 

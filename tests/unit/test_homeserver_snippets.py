@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds import KINDS
+from ansible_collections.matrixrtc.backend.plugins.module_utils.registration import document
 from role_rendering import Role
 
 URL = "https://rtc.example.org/livekit/jwt"
@@ -49,6 +50,45 @@ def test_synapse_that_serves_the_well_known_document() -> None:
     text = shown("synapse", well_known_served_by="synapse")
     assert yaml.safe_load(text)["extra_well_known_client_content"] == {"org.matrix.msc4143.rtc_foci": FOCI}
     assert "public_baseurl" in text
+
+
+def test_synapse_with_the_token_service_behind_it() -> None:
+    other = {"type": "livekit", "livekit_service_url": "https://big.example.org/livekit/jwt", "region": "eu"}
+    text = shown("synapse", matrixrtc_token_service_mode="homeserver", matrixrtc_transports=[other, *FOCI])
+    told = yaml.safe_load(text)
+    assert told["matrix_rtc"]["transports"] == [
+        other,
+        {**FOCI[0], "url": "wss://rtc.example.org/livekit/sfu"},
+    ]
+    assert told["app_service_config_files"] == ["/etc/matrix-synapse/matrixrtc-registration.yaml"]
+    assert {"msc4502_enabled", "msc4512_enabled"} <= told["experimental_features"].keys()
+    lines = [line[6:] for line in text.splitlines() if line.startswith("#     ")]
+    written = document("MATRIXRTC_AS_TOKEN", "MATRIXRTC_HS_TOKEN", "example.org", URL)
+    assert yaml.safe_load("\n".join(lines)) == yaml.safe_load(written), "what the module writes itself"
+
+
+@pytest.mark.parametrize(
+    ("given", "address", "routed"),
+    [
+        ({"matrixrtc_homeserver_beside": True}, "http://127.0.0.1:8080", False),
+        ({"matrixrtc_homeserver_beside": True, "lk_jwt_service_port": 8090}, "http://127.0.0.1:8090", False),
+        ({"matrixrtc_homeserver_beside": True, "synapse_config_run_prefix": ["docker", "exec"]}, URL, True),
+        ({}, URL, True),
+        ({"matrixrtc_token_service_address": "http://10.0.0.5:8080"}, "http://10.0.0.5:8080", False),
+    ],
+)
+def test_synapse_asks_as_directly_as_it_can(given: dict[str, Any], address: str, routed: bool) -> None:
+    role = Role("nginx_proxy", matrixrtc_token_service_mode="homeserver", **given)
+    assert role.value("common_token_service_address") == address
+    assert role.value("__nginx_proxy_homeserver_comes") is routed
+
+
+def test_addresses_of_the_sfu_are_told_by_synapse_alone() -> None:
+    given = [{**FOCI[0], "url": "wss://rtc.example.org/livekit/sfu"}]
+    behind = {"matrixrtc_token_service_mode": "homeserver", "matrixrtc_transports": given}
+    text = shown("synapse", well_known_served_by="synapse", **behind)
+    assert yaml.safe_load(text)["extra_well_known_client_content"] == {"org.matrix.msc4143.rtc_foci": FOCI}
+    assert Role("well_known", **behind).value("__well_known_foci") == FOCI
 
 
 def test_element_server_suite() -> None:

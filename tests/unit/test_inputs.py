@@ -34,6 +34,9 @@ OWN_CERTIFICATE = {
     "matrixrtc_tls_certificate": "/etc/matrixrtc/acme/live/matrixrtc/fullchain.pem",
     "matrixrtc_tls_private_key": "/etc/matrixrtc/acme/live/matrixrtc/privkey.pem",
 }
+TWO_TOKENS = {"matrixrtc_as_token": "a" * 32, "matrixrtc_hs_token": "b" * 32}
+BEHIND = {"matrixrtc_token_service_mode": "homeserver"}
+WIRED = {"type": "livekit", "livekit_service_url": "https://rtc.example.org/livekit/jwt"}
 
 
 @pytest.fixture(scope="module")
@@ -387,6 +390,7 @@ def test_unknown_livekit_keys_may_be_tried_with_untested_releases(places: dict[s
         ("livekit", FEW_PORTS, "for 5 participants"),
         ("lk_jwt_service", {"matrixrtc_full_access_homeservers": ["example.com"]}, "your own homeserver"),
         ("lk_jwt_service", {"matrixrtc_allow_any_homeserver": True}, "has no effect"),
+        ("lk_jwt_service", TWO_TOKENS, "has no effect unless matrixrtc_token_service_mode is homeserver"),
         ("nginx_proxy", {"matrixrtc_tls_certificate": "FOLDER/soon.crt"}, "in 9 days"),
         ("nginx_proxy", {"matrixrtc_ca_file": ""}, "is not trusted by this host"),
         ("synapse_config", {"matrixrtc_transports": []}, "told of no SFU"),
@@ -424,3 +428,47 @@ def test_checks_are_quick(places: dict[str, str]) -> None:
     for component in GOOD_INPUTS:
         checked(component, places)
     assert time.process_time() - started < 0.3
+
+
+@pytest.mark.parametrize("component", ["lk_jwt_service", "synapse_config", "well_known"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        TWO_TOKENS,
+        {**TWO_TOKENS, "matrixrtc_homeserver_beside": False},
+        {"matrixrtc_transports": [{**WIRED, "url": "wss://rtc.example.org/livekit/sfu"}]},
+    ],
+)
+def test_token_service_may_stand_behind_the_homeserver(
+    component: str, more: dict[str, Any], places: dict[str, str], quiet: str
+) -> None:
+    assert messages(checked(component, places, quiet, **BEHIND, **more)) == []
+
+
+def test_owner_of_another_kind_of_homeserver_is_told_nothing(places: dict[str, str], quiet: str) -> None:
+    inputs = inputs_of("synapse_config", {**BEHIND, **TWO_TOKENS, "matrixrtc_homeserver_kind": "ess"})
+    ours = ("files", "python", "registration_file")
+    shown_only = {key: value for key, value in filled_in(inputs, places).items() if key not in ours}
+    (message,) = messages(check_inputs("synapse_config", shown_only, process_folder=quiet))
+    assert "only Synapse's own files are known" in message
+    assert message.startswith("matrixrtc_token_service_mode")
+
+
+def test_registration_has_to_be_where_the_container_sees_it(places: dict[str, str], quiet: str) -> None:
+    above = str(Path(places["FOLDER"]).parent)
+    container = {"run_prefix": ["env"], "container_paths": {above: "/data"}}
+    inputs = {**inputs_of("synapse_config", BEHIND), **container}
+    found = messages(check_inputs("synapse_config", filled_in(inputs, places), process_folder=quiet))
+    assert [message.partition(":")[0] for message in found] == [
+        "synapse_config_registration_file is out of the container's sight"
+    ]
+    beside = {**inputs, "registration_file": "FOLDER.yaml"}
+    assert not messages(check_inputs("synapse_config", filled_in(beside, places), process_folder=quiet))
+
+
+def test_tokens_are_never_quoted(places: dict[str, str], quiet: str) -> None:
+    words = {"matrixrtc_as_token": "two words of a secret", "matrixrtc_hs_token": "another secret"}
+    found = messages(checked("lk_jwt_service", places, quiet, **BEHIND, **words))
+    assert len(found) == 2
+    assert not any(secret in " ".join(found) for secret in words.values())

@@ -66,7 +66,7 @@ GOOD_SITE = {
     "livekit_udp_port": "21442-21445",
     "lk_jwt_service_port": 21480,
     "synapse_config_files": ["FOLDER"],
-    "synapse_config_python": "/bin/sh",
+    "synapse_config_python": "FOLDER/synapse",
     "synapse_config_user": "root",
     "synapse_config_working_directory": "/",
     "well_known_served_by": "file",

@@ -47,6 +47,7 @@ SITE: dict[str, Any] = {
     "nginx_proxy_sfu_port": 7880,
     "__nginx_proxy_token_path": TOKEN,
     "__nginx_proxy_sfu_path": SFU,
+    "__nginx_proxy_homeserver_comes": False,
 }
 
 
@@ -299,6 +300,17 @@ def test_token_routes_are_limited_by_client_and_by_site(path: str) -> None:
         "matrixrtc_token_client_connections 20",
         "matrixrtc_token_site_connections 200",
     ]
+
+
+def test_a_homeserver_elsewhere_comes_for_everybody_and_is_not_counted() -> None:
+    block = locations(parsed(__nginx_proxy_homeserver_comes=True))
+    routes = [path for path in block if "/_matrix/" in path]
+    assert len(routes) == 3
+    for path in routes:
+        inside = path.partition(TOKEN)[2]
+        assert values(block[path], "proxy_pass") == [f"http://127.0.0.1:8080{inside}"]
+        assert values(block[path], "limit_req") == []
+    assert not [path for path in locations(parsed()) if "/_matrix/" in path], "nobody comes from elsewhere"
 
 
 @pytest.mark.parametrize("path", SFU_ROUTES)

@@ -11,12 +11,15 @@ import pytest
 import yaml
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_files import ConfigError, read_layout
 
-from tests.unit.synapse_cases.homeserver import CASES, SERVICE_URL, VERSION, Case, Loader, run
+from tests.unit.synapse_cases.homeserver import CASES, REGISTRATION, SERVICE_URL, VERSION, Case, Loader, run
 
 ACCEPTED = [case for case in CASES if not case.refused]
 REFUSED = [case for case in CASES if case.refused]
 # What our settings may change of what Synapse makes of a configuration, by section and attribute.
 OURS = {
+    ("appservice", "app_service_config_files"),
+    ("experimental", "msc4502_enabled"),
+    ("experimental", "msc4512_enabled"),
     ("experimental", "msc4143_enabled"),
     ("experimental", "msc4222_enabled"),
     ("matrix_rtc", "transports"),
@@ -160,7 +163,12 @@ def test_real_synapse_has_our_settings(case: Case, loaded: tuple[dict[str, Any],
         assert after["ratelimiting"]["rc_delayed_event_mgmt"]["per_second"] >= 6
         assert after["ratelimiting"]["rc_delayed_event_mgmt"]["burst_count"] >= 30
         urls = [entry.get("livekit_service_url") for entry in after["matrix_rtc"]["transports"]]
-        assert urls.count(SERVICE_URL) == len(transports)
+        assert urls.count(SERVICE_URL) == bool(transports)
+    if case.options.get("token service behind"):
+        (own,) = [entry for entry in after["matrix_rtc"]["transports"] if entry.get("url")]
+        assert own["livekit_service_url"] == SERVICE_URL
+        assert after["appservice"]["app_service_config_files"][-1] == REGISTRATION
+        assert after["experimental"]["msc4502_enabled"] is after["experimental"]["msc4512_enabled"] is True
     if case.options.get("serves well-known"):
         foci = after["server"]["extra_well_known_client_content"]["org.matrix.msc4143.rtc_foci"]
         assert foci[-1] == transports[0]
@@ -179,7 +187,8 @@ def test_real_synapse_keeps_the_operators_settings(
             for limit, value in before["ratelimiting"][name].items():
                 assert after["ratelimiting"][name][limit] >= float(value)
         theirs = before["matrix_rtc"]["transports"]
-        assert after["matrix_rtc"]["transports"][: len(theirs)] == theirs
+        for was, now in zip(theirs, after["matrix_rtc"]["transports"], strict=False):
+            assert {**now, **was} == now
         kept = before["server"]["extra_well_known_client_content"]
         assert {**after["server"]["extra_well_known_client_content"], **kept}.keys() >= kept.keys()
 

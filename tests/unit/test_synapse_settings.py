@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.matrixrtc.backend.plugins.module_utils.edge_host import Completed
+from ansible_collections.matrixrtc.backend.plugins.module_utils.registration import document
 from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_check import (
     Synapse,
     SynapseError,
@@ -608,3 +609,96 @@ def documented(options: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("module", [synapse_settings, well_known_client])
 def test_documentation_says_what_the_module_takes(module: Any) -> None:
     assert documented(yaml.safe_load(module.DOCUMENTATION)["options"]) == module.ARGUMENTS
+
+
+# The token service behind Synapse ----------------------------------------------------------------------
+
+
+def registered(site: Site, name: str = "ours", as_token: str = SECRET) -> dict[str, Any]:
+    """The setting for a registration that is there."""
+    path = site.folder / f"{name}.registration"
+    path.write_text(document(as_token, f"{SECRET}-{name}", "lab.test", "http://127.0.0.1:8080"))
+    return {"app_service_config_files": [str(path)]}
+
+
+def test_a_changed_registration_is_a_reason_to_restart(site: Site) -> None:
+    first = site.run(**registered(site))
+    assert site.run(**registered(site)).fingerprint == first.fingerprint
+    again = site.run(**registered(site, as_token="another"))
+    assert (again.changed, again.fingerprint == first.fingerprint) == (False, False)
+
+
+def test_an_old_synapse_cannot_have_the_token_service_behind_it(site: Site) -> None:
+    site.synapse = Accepting("1.160.2", site.folder)
+    with pytest.raises(ConfigError, match=r"1\.160\.2 cannot have .* behind it\. Upgrade it to 1\.161"):
+        site.run(**registered(site))
+    assert not site.drop_in.exists()
+
+
+def test_real_synapse_takes_the_registration_that_is_there_and_one_that_is_yet_to_come(real: Site) -> None:
+    wanted = registered(real)
+    assert real.run(check_mode=True, app_service_config_files=[str(real.folder / "later")]).changed
+    assert real.run(**wanted).changed
+    assert real.data()["app_service_config_files"] == wanted["app_service_config_files"]
+
+
+def test_real_synapse_refuses_a_second_service_of_that_name_and_no_token_is_shown(real: Site) -> None:
+    (twin,) = registered(real, "twin")["app_service_config_files"]
+    real.homeserver.write_text(f"{HOMESERVER}app_service_config_files: [{twin}]\n")
+    with pytest.raises(ConfigError, match=r"(?s)refuses the new settings.*Cannot reuse ID") as refusal:
+        real.run(**registered(real, as_token="b" * 40))
+    Path(twin).write_text(Path(twin).read_text().replace("matrixrtc-token-service", "bridge"))
+    with pytest.raises(ConfigError, match="Cannot reuse as_token") as second:
+        real.run(**registered(real))
+    assert SECRET not in f"{refusal.value}{second.value}"
+    assert not real.drop_in.exists()
+
+
+def test_the_sfus_own_address_comes_and_goes_in_the_entry_that_is_ours(site: Site) -> None:
+    site.run()
+    plain = site.drop_in.read_text()
+    wired = {"transports": [{"type": "livekit", "livekit_service_url": URL, "url": "wss://rtc.lab.test/sfu"}]}
+    (line,) = (line for line in site.run(matrix_rtc=wired).changes if "transports" in line)
+    assert f'transports[{URL}].url: not set -> "wss://rtc.lab.test/sfu"' in line
+    assert site.data()["matrix_rtc"] == wired
+    assert not site.run(matrix_rtc=wired).changed
+    moved = {"transports": [{**wired["transports"][0], "url": "wss://rtc.lab.test/other"}]}
+    site.run(matrix_rtc=moved)
+    assert site.data()["matrix_rtc"] == moved
+    site.run()
+    assert site.drop_in.read_text() == plain
+
+
+@pytest.mark.parametrize("layout", [["homeserver.yaml", "conf.d/"], ["conf.d/", "homeserver.yaml"]])
+def test_the_mode_comes_and_goes_and_the_files_are_what_they_were(site: Site, layout: list[str]) -> None:
+    site.config = layout
+    files = [site.homeserver, site.drop_in]
+
+    def texts() -> list[str]:
+        return [path.read_text() if path.exists() else "" for path in files]
+
+    site.run()
+    before = texts()
+    flags = {
+        "msc4143_enabled": True,
+        "msc4222_enabled": True,
+        "msc4502_enabled": True,
+        "msc4512_enabled": True,
+    }
+    behind = {**registered(site), "experimental_features": flags}
+    site.run(**behind)
+    wired = {"transports": [{"type": "livekit", "livekit_service_url": URL, "url": "wss://rtc.lab.test/sfu"}]}
+    site.run(**behind, matrix_rtc=wired)
+    assert site.data()["app_service_config_files"]
+    site.run()
+    assert texts() == before
+
+
+def test_an_address_of_the_operators_own_stays(site: Site) -> None:
+    entry = {"type": "livekit", "livekit_service_url": URL, "url": "wss://rtc.lab.test/theirs"}
+    theirs = HOMESERVER + f"matrix_rtc: {json.dumps({'transports': [entry]})}\n"
+    site.homeserver.write_text(theirs)
+    site.run()
+    assert site.data()["matrix_rtc"] == {"transports": [entry]}
+    site.run(present=False)
+    assert site.homeserver.read_text() == theirs

@@ -172,6 +172,23 @@ def test_matrix_2_0(call):
     assert not any("/sfu/get" in line for line in asked), "that is the mode compatibility"
 
 
+def test_a_token_service_behind_the_homeserver_leaves_nobody_out(call):
+    """A release that does not know the SFU's own address in a transport goes on asking the token service."""
+    parts = ("--tags", "lk_jwt_service,synapse_config,element_call")
+    wish = {
+        "matrixrtc_token_service_mode": "homeserver",
+        "element_call_matrix_rtc_mode": "matrix_2_0",
+        "synapse_config_sticky_events": True,
+    }
+    play("site", "-e", json.dumps(wish), *parts).ok()
+    try:
+        seen = call("behind", pictures="")
+    finally:
+        play("site", *parts).ok()
+    assert "fault" not in seen, seen
+    assert "POST /livekit/jwt/get_token 200" in seen["asked"]["alice"], seen
+
+
 def test_a_call_without_an_sfu_fails(call, server):
     """The proof can fail: with LiveKit stopped nobody sees anybody."""
     server.check_output("systemctl stop livekit")

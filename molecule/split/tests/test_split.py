@@ -7,6 +7,7 @@ import json
 import pytest
 import steps
 import testinfra
+from cross_calls import plain, status, variables
 from lab_playbooks import INVENTORY, play
 
 SITE = "split.test"
@@ -59,6 +60,25 @@ def test_each_host_has_only_its_own_part(rtc):
     for ours in ("/etc/matrixrtc", "/opt/matrixrtc"):
         assert rtc.file(ours).exists
         assert not homeserver.file(ours).exists
+
+
+def test_the_token_service_may_stand_behind_a_homeserver_on_another_host():
+    tokens = {"matrixrtc_as_token": "a1" * 24, "matrixrtc_hs_token": "b2" * 24}
+    with variables("group_vars/all", "matrixrtc_token_service_mode: homeserver\n"):
+        refused = play("site", "--tags", "validate")
+        assert refused.status != 0
+        assert "set matrixrtc_as_token and matrixrtc_hs_token" in plain(refused), (
+            "no host could make them for both"
+        )
+    with variables("group_vars/all", json.dumps({"matrixrtc_token_service_mode": "homeserver", **tokens})):
+        play("site").ok()
+        steps.assert_the_next_run_does_nothing()
+        run = play("verify").ok()
+        for check in ("homeserver_route", "homeserver_tokens", "call_tokens"):
+            assert status(run, check) == ["ok"], run.output
+    url = f"https://rtc.{SITE}/livekit/jwt/_matrix/client/unstable/io.element.msc4195/rtc/livekit/get_token"
+    (client,) = steps.hosts("lab_client")
+    assert client.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' -d '{{}}' {url}") == "401"
 
 
 def test_removal_brings_everything_back(apex):

@@ -20,6 +20,8 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.synapse_settings
 
 FOLDER = Path(__file__).parent
 SERVICE_URL = "https://rtc.lab.test/livekit/jwt"
+SFU_URL = "wss://rtc.lab.test/livekit/sfu"
+REGISTRATION = "/etc/matrix-synapse/matrixrtc-registration.yaml"
 VERSION = "1.163.2"
 # The first -c file of every case: what Synapse must have, and nothing that we would touch.
 BASE = """\
@@ -89,6 +91,10 @@ class Case:
             "rc_message": {"per_second": 0.5, "burst_count": 30},
             "rc_delayed_event_mgmt": {"per_second": 6.0, "burst_count": 30},
         }
+        if self.options.get("token service behind") == "yes":
+            settings["experimental_features"].update(msc4502_enabled=True, msc4512_enabled=True)
+            settings["matrix_rtc"] = {"transports": [{**transports[0], "url": SFU_URL}]}
+            settings["app_service_config_files"] = [REGISTRATION]
         if self.options.get("serves well-known") == "yes":
             settings["extra_well_known_client_content"] = {"org.matrix.msc4143.rtc_foci": transports}
         if self.options.get("openid listener") == "yes":

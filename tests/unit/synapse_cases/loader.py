@@ -14,7 +14,8 @@ import json
 import sys
 from typing import Any
 
-SECTIONS = ("experimental", "matrix_rtc", "ratelimiting", "server", "email", "registration", "key")
+SECTIONS = ("appservice", "experimental", "matrix_rtc", "ratelimiting", "server")
+SECTIONS += ("email", "registration", "key")
 
 
 def plain(value: Any) -> Any:
