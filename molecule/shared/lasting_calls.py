@@ -2,9 +2,9 @@
 
 Reads {"server_name", "domain", "homeserver", "tokens", "calls", "seconds", "ca", "folder"} from the file that
 is its argument. In the folder it writes `running` with the SFU address of every call once all pictures move,
-and ends early when somebody puts a file `end` there. Prints, for everybody in a call: the call, the addresses of
-the SFU in their order, how often the connection had to be made anew, and the gaps between pictures as [start,
-seconds]. Times are seconds since the epoch.
+and ends early when somebody puts a file `end` there. Prints, for everybody in a call: the call, the addresses
+of the SFU in their order, how often the connection had to be made anew, and the gaps between pictures as
+[start, seconds]. Times are seconds since the epoch.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@
 """Have clients come back at once when a node of the SFU is lost.
 
 LiveKit keeps signalling to a node that does not answer for as long as it would keep it without Redis
-(signal_relay.retry_timeout), and clients notice by themselves only after some 17 s, when ICE gives up. So this
-asks every node each second, and when one is lost it ends the connections from nginx to the SFU on this host: all
-clients resume their signalling, which media does not notice, and those whose room is gone begin it anew on
-another node. Arguments: host:port of every node.
+(signal_relay.retry_timeout), and clients notice by themselves only after some 17 s, when ICE gives up. So
+this asks every node each second, and when one is lost it ends the connections from nginx to the SFU on this
+host: all clients resume their signalling, which media does not notice, and those whose room is gone begin it
+anew on another node. Arguments: host:port of every node.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Node:
         begun = time.monotonic()
         try:
             is_there = await asyncio.wait_for(self.answers(), PATIENCE)
-        except (OSError, asyncio.TimeoutError):  # not one class before Python 3.11
+        except (OSError, asyncio.TimeoutError):  # not one class before Python 3.11  # noqa: UP041
             is_there = False
         if is_there:
             if self.is_lost:
