@@ -39,8 +39,8 @@ WAYS_OUT = (
     "over UDP (matrixrtc_turn_udp), or a relay of somebody else's (matrixrtc_turn_servers)."
 )
 NO_MODULE = (
-    "This nginx cannot pass plain connections on, because it has not loaded its stream module. Install it (on "
-    "Debian: apt install libnginx-mod-stream)."
+    "This nginx cannot pass plain connections on, because it has not loaded its stream module. Install that "
+    "(on Debian: apt install libnginx-mod-stream)."
 )
 
 
