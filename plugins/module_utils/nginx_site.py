@@ -79,7 +79,8 @@ HTTPS = 443
 class Wish:
     """What the site is to be. `content` None means that there is to be no site of this name.
 
-    `logs`: the files that it writes; they go with the site, as far as no other site writes them.
+    `logs`: the files that it writes; they go with the site, as far as no other site writes them. `keep_on`: a
+    site without content stays where it listens on none but these sockets, such as '*:443'.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Wish:
     port: int = HTTPS
     connections: int = 0
     logs: tuple[str, ...] = ()
+    keep_on: tuple[str, ...] = ()
     check_mode: bool = False
 
 
@@ -380,6 +382,8 @@ def apply(wish: Wish, host: Host | None = None) -> Outcome:
         return _cleared(wish, build, before, None, Outcome())
     if place is None:
         raise NginxSiteError(f"{already_broken(before.fault)} Nothing was changed.")
+    if wish.content is None and wish.keep_on and _listens_only(_own(before, place), wish.keep_on):
+        return Outcome(file=place.file)
     if not wish.server_name:  # whoever takes a site out need not know what it was called
         names = [name for server in _own(before, place) for name in server.names]
         wish = replace(wish, server_name=names[0] if names else wish.name)
@@ -390,6 +394,10 @@ def apply(wish: Wish, host: Host | None = None) -> Outcome:
     elif before.fault:
         outcome.warnings.append(already_broken(before.fault))
     return _cleared(wish, build, before, place, outcome) if wish.content is None else outcome
+
+
+def _listens_only(own: Sequence[Server], sockets: Sequence[str]) -> bool:
+    return all(f"{one.address}:{one.port}" in sockets for server in own for one in server.listens)
 
 
 def _cleared(wish: Wish, build: Build, before: Tested, place: Place | None, outcome: Outcome) -> Outcome:

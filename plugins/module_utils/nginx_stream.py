@@ -111,7 +111,9 @@ def refusal(wish: StreamWish, content: str, build: Build, before: Tested, place:
     own = servers(directives, "stream")
     held = in_the_way(own, foreign_servers(before, wish.sites if wish.check_mode else ()))
     if held is not None:
-        return f"{held.place} listens where the TURN relay is to be reached. {WAYS_OUT}"
+        is_ours = os.path.basename(held.file) in {f"{site}.conf" for site in wish.sites}
+        own_way = "It is our own, from before: run uninstall.yml --tags element_call, then this again."
+        return f"{held.place} listens where the TURN relay is to be reached. {own_way if is_ours else WAYS_OUT}"
     missing = missing_files(directives)
     if missing and not wish.check_mode:
         return f"Files of the relay do not exist on this host: {', '.join(missing)}."
