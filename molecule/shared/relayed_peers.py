@@ -11,41 +11,16 @@ import json
 import sys
 
 from aioice import stun, turn
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import RelayPlan, admitted
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_signal import (
-    JOIN_ICE_SERVERS,
-    Listener,
-    fields_of,
-    texts,
-)
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import RelayPlan, admitted, offered
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 
-USERNAME, CREDENTIAL = 2, 3  # fields of ICEServer (livekit_rtc.proto)
-
-
-class Relays(Listener):
-    """The listener, which also keeps the credentials for relays; the collection has no use for those."""
-
-    def _joined(self, data: bytes) -> None:
-        super()._joined(data)
-        servers = [
-            value
-            for number, value in fields_of(data)
-            if number == JOIN_ICE_SERVERS and isinstance(value, bytes)
-        ]
-        self.credentials = [(texts(one, USERNAME), texts(one, CREDENTIAL)) for one in servers]
-
-
 def credentials(site: Site, token: str) -> tuple[str, str]:
     """What the SFU gives a participant for its relay."""
-    _account, access = admitted(RelayPlan(site, (token, token)))[0]
-    listener = Relays(site.http, access.url, access.jwt, 4.0)
-    try:
-        listener.listen()
-    finally:
-        listener.close()
-    return next((user[0], word[0]) for user, word in listener.credentials if user and word)
+    plan = RelayPlan(site, (token, token), timeout=4.0)
+    _account, access = admitted(plan)[0]
+    relay = offered(plan, access)[0]
+    return relay.username, relay.credential
 
 
 async def ask(relay: tuple[str, int], user: str, password: str, peers: list[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ TAKEN_NAMES = (
     ("call_domain", "the host name of the web app"),
 )
 ADDRESS_REMEDY = (
-    "Set it to a second address of this host, which no site listens on and turn_domain resolves to."
+    "Set it to a second address of this host, on which no site listens and which matrixrtc_turn_domain has."
 )
 
 

@@ -117,8 +117,8 @@ options:
     default: []
   keep_on:
     description:
-      - With O(state=absent), a site that listens on none but these sockets, as V(192.0.2.7:443) or V(*:443), stays.
-        For one that is to listen elsewhere from now on, which nginx cannot do in one step.
+      - With O(state=absent), a site that listens on none but these sockets, as V(192.0.2.7:443) or V(*:443),
+        stays. For one that is to listen elsewhere from now on, which nginx cannot do in one step.
     type: list
     elements: str
     default: []
