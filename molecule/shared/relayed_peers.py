@@ -1,7 +1,7 @@
 """Ask the SFU's TURN relay to send to peers, as a participant of a call; print what it says of each.
 
-Runs on the lab's client. Reads {"server_name", "domain", "token", "ca", "relay": [address, port], "peers"}
-from the file that is its argument.
+Runs on the lab's client. Reads {"server_name", "domain", "token", "ca", "relay": [host, port, udp or tls],
+"peers"} from the file that is its argument.
 """
 
 from __future__ import annotations
@@ -9,29 +9,43 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import Any
 
 from aioice import stun, turn
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import RelayPlan, admitted, offered
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import (
+    RelayPlan,
+    admitted,
+    offered,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 
-def credentials(site: Site, token: str) -> tuple[str, str]:
+
+def credentials(site: Site, token: str, kind: str) -> tuple[str, str]:
     """What the SFU gives a participant for its relay."""
-    plan = RelayPlan(site, (token, token), timeout=4.0)
+    plan = RelayPlan(site, (token, token), relay=kind, timeout=4.0)
     _account, access = admitted(plan)[0]
     relay = offered(plan, access)[0]
     return relay.username, relay.credential
 
 
-async def ask(relay: tuple[str, int], user: str, password: str, peers: list[str]) -> dict[str, str]:
+async def ask(site: Site, relay: tuple[str, int, str], token: str, peers: list[str]) -> dict[str, str]:
     """For each peer 'relayed' or the relay's refusal."""
+    host, port, kind = relay
+    user, password = credentials(site, token, kind)
+    protocols: dict[str, Any] = {"udp": turn.TurnClientUdpProtocol, "tls": turn.TurnClientTcpProtocol}
 
-    def client() -> turn.TurnClientUdpProtocol:
-        return turn.TurnClientUdpProtocol(
-            relay, username=user, password=password, lifetime=600, channel_refresh_time=500
+    def client() -> Any:
+        return protocols[kind](
+            (host, port), username=user, password=password, lifetime=600, channel_refresh_time=500
         )
 
-    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(client, remote_addr=relay)
+    loop = asyncio.get_running_loop()
+    transport, protocol = await (
+        loop.create_datagram_endpoint(client, remote_addr=(host, port))
+        if kind == "udp"
+        else loop.create_connection(client, host, port, ssl=site.http.tls)
+    )
     await protocol.connect()
     said = {}
     for number, peer in enumerate(peers):
@@ -51,10 +65,7 @@ def main() -> None:
         given = json.load(source)
     service = f"https://{given['domain']}/livekit/jwt"
     site = Site(given["server_name"], given["domain"], service, "", HttpClient(given["ca"]))
-    user, password = credentials(site, given["token"])
-    print(
-        json.dumps(asyncio.run(ask((given["relay"][0], given["relay"][1]), user, password, given["peers"])))
-    )
+    print(json.dumps(asyncio.run(ask(site, tuple(given["relay"]), given["token"], given["peers"]))))
 
 
 if __name__ == "__main__":

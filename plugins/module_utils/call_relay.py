@@ -159,7 +159,8 @@ def judged(plan: RelayPlan, reports: Sequence[Report]) -> Check:
             "the relay takes allocations and passes no media on: it may not send to the SFU's address",
             "the SFU's own address has to be in livekit_turn_allowed_networks where it is a private one",
         )
-    return check.ok(f"{seen}; {sum(frames)} pictures")
+    first = max(report.first_frame for report in reports)
+    return replace(check.ok(f"{seen}; {sum(frames)} pictures"), seconds=round(first, 3))
 
 
 def no_relay(plan: RelayPlan) -> tuple[str, str]:

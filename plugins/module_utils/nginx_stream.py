@@ -113,7 +113,8 @@ def refusal(wish: StreamWish, content: str, build: Build, before: Tested, place:
     if held is not None:
         is_ours = os.path.basename(held.file) in {f"{site}.conf" for site in wish.sites}
         own_way = "It is our own, from before: run uninstall.yml --tags element_call, then this again."
-        return f"{held.place} listens where the TURN relay is to be reached. {own_way if is_ours else WAYS_OUT}"
+        way = own_way if is_ours else WAYS_OUT
+        return f"{held.place} listens where the TURN relay is to be reached. {way}"
     missing = missing_files(directives)
     if missing and not wish.check_mode:
         return f"Files of the relay do not exist on this host: {', '.join(missing)}."
