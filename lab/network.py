@@ -40,7 +40,10 @@ class Plan:
 
 
 def plan(lab: Lab, subnet: str) -> Plan:
-    """Addresses for the hosts of a lab: .1 the gateway, .2 the mirror, .3 the client, sites from .10 on, second ones from .110."""
+    """Addresses for the hosts of a lab: .1 the gateway, .2 the mirror, .3 the client, sites from .10 on.
+
+    Second addresses are from .110 on.
+    """
     network = ipaddress.ip_network(subnet)
     addresses = {MIRROR: str(network[2]), CLIENT: str(network[3])}
     names = {MIRROR: [MIRROR_NAME], CLIENT: ["client.test"]}

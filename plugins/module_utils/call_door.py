@@ -19,11 +19,15 @@ PIECE = 65536
 
 @dataclass
 class Door:
-    """Connections to `port` of loopback go to host and port of the other side; `fault` is why one did not."""
+    """Connections to `port` of loopback go to host and port of the other side; `fault` is why one did not.
+
+    name: the one that the certificate has to be for, by default the host.
+    """
 
     host: str
     to_port: int
     context: ssl.SSLContext
+    name: str = ""
     port: int = 0
     opened: int = 0
     fault: str = ""
@@ -49,7 +53,7 @@ class Door:
             self._running.add(task)
         try:
             far_reader, far_writer = await asyncio.open_connection(
-                self.host, self.to_port, ssl=self.context, server_hostname=self.host
+                self.host, self.to_port, ssl=self.context, server_hostname=self.name or self.host
             )
         except OSError as error:  # a wrong certificate is one, too
             self.fault = str(error)
