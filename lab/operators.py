@@ -59,10 +59,9 @@ class Operator:
     folders: where files are looked up, those of an operator it is `like` first. dockerfile: on the site's
     image, '' for none; it finds the Python packages `wheels` in a folder of that name. units: run when the
     host has booted. homeserver: Synapse's `python`, its main `config` file and the `url` of its client API,
-    on the host. second: labels of
-    names at a second address of the host. permissions: owner and mode of files that are not root's with mode 0644. urls: what the
-    operator serves. inventory: variables of the host. call_page: the folder on the host for the page that
-    shows Element Call, '' for none.
+    on the host. second: labels of names at a second address of the host. permissions: owner and mode of files
+    that are not root's with mode 0644. urls: what the operator serves. inventory: variables of the host.
+    call_page: the folder on the host for the page that shows Element Call, '' for none.
     """
 
     name: str
