@@ -21,9 +21,9 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site im
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
 
 
-def credentials(site: Site, token: str, kind: str) -> tuple[str, str]:
+def credentials(site: Site, token: str, kind: str, port: int) -> tuple[str, str]:
     """What the SFU gives a participant for its relay."""
-    plan = RelayPlan(site, (token, token), relay=kind, timeout=4.0)
+    plan = RelayPlan(site, (token, token), relay=kind, port=port, timeout=4.0)
     _account, access = admitted(plan)[0]
     relay = offered(plan, access)[0]
     return relay.username, relay.credential
@@ -32,7 +32,7 @@ def credentials(site: Site, token: str, kind: str) -> tuple[str, str]:
 async def ask(site: Site, relay: tuple[str, int, str], token: str, peers: list[str]) -> dict[str, str]:
     """For each peer 'relayed' or the relay's refusal."""
     host, port, kind = relay
-    user, password = credentials(site, token, kind)
+    user, password = credentials(site, token, kind, port)
     protocols: dict[str, Any] = {"udp": turn.TurnClientUdpProtocol, "tls": turn.TurnClientTcpProtocol}
 
     def client() -> Any:

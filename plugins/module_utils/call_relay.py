@@ -32,11 +32,12 @@ TONES = (650.0, 1050.0)
 
 @dataclass(frozen=True)
 class RelayPlan:
-    """Which relay is to be used by whom; times in seconds."""
+    """Which relay is to be used by whom, with `host` '' for any host; times in seconds."""
 
     site: Site
     tokens: tuple[str, str]
     relay: str = UDP
+    host: str = ""
     port: int = 3478
     media_seconds: float = 1.0
     timeout: float = 15.0
@@ -100,7 +101,13 @@ def offered(plan: RelayPlan, access: Access) -> list[Relay]:
         relays = listener.relays()
     finally:
         listener.close()
-    return [relay for relay in relays if kind_of(relay.url)[0] == plan.relay]
+    return [relay for relay in relays if is_meant(plan, relay.url)]
+
+
+def is_meant(plan: RelayPlan, url: str) -> bool:
+    """The relay of the plan; relays of others may be offered, too."""
+    kind, host, port = kind_of(url)
+    return kind == plan.relay and port == plan.port and plan.host in ("", host)
 
 
 async def _call(plan: RelayPlan, both: Sequence[Seat], relays: Sequence[Sequence[Relay]]) -> list[Report]:
