@@ -47,6 +47,7 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("nginx_proxy", "turn_certificate"): "matrixrtc_turn_tls_certificate",
     ("nginx_proxy", "turn_private_key"): "matrixrtc_turn_tls_private_key",
     ("nginx_proxy", "turn_port"): "livekit_turn_tls_port",
+    ("nginx_proxy", "call_domain"): "matrixrtc_call_domain",
     ("livekit", "token_service_port"): "lk_jwt_service_port",
     ("nginx_proxy", "proxy_address"): "lk_jwt_service_hosts",
     ("rtc_certificate", "mode"): "matrixrtc_tls_mode",

@@ -210,6 +210,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "openid_listener": False,
     },
     "element_call": {
+        "split_port": 0,
         "version": "0.26.1",
         "package": "full",
         "sha256": "",
