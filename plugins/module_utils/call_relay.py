@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -114,6 +115,7 @@ async def _call(plan: RelayPlan, both: Sequence[Seat], relays: Sequence[Sequence
     """The call, over the first relay that each was offered."""
     doors: list[Door] = []
     people = []
+    now = time.monotonic()
     for number, seat in enumerate(both):
         relay = relays[number][0]
         url = relay.url
@@ -123,7 +125,9 @@ async def _call(plan: RelayPlan, both: Sequence[Seat], relays: Sequence[Sequence
             await door.open()
             doors.append(door)
             url = f"turn:{HERE}:{door.port}?transport=tcp"
-        people.append(Participant(replace(seat, relays=((url, relay.username, relay.credential),))))
+        people.append(
+            Participant(replace(seat, relays=((url, relay.username, relay.credential),), start=now))
+        )
     reports = await _placed(plan, people)
     for door in doors:
         await door.close()
