@@ -66,8 +66,12 @@ class Site:
         return f"rtc.{self.server_name}"
 
     def names(self, host: Host) -> tuple[str, ...]:
-        """Every name that resolves to a host and has a certificate of its own."""
+        """Every name that resolves to the (first) address of a host; each has a certificate of its own."""
         return host.operator.host_names(self.server_name) or (f"{host.name}.{self.server_name}",)
+
+    def second_names(self, host: Host) -> tuple[str, ...]:
+        """Every name that resolves to the second address of a host."""
+        return host.operator.second_names(self.server_name)
 
     def host_with(self, part: str) -> Host:
         """The host that is `web`, `homeserver` or `rtc`."""

@@ -23,12 +23,13 @@ from .mirror import NAME as MIRROR_NAME
 LAB_LABEL = "org.matrixrtc.lab"
 CLIENT, MIRROR = "client", "mirror"
 _FIRST_SITE = 10
+_SECOND = 100
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Address and names of every host, by host."""
+    """Address and names of every host, by host; those of a second address by `HOST.second`."""
 
     addresses: dict[str, str]
     names: dict[str, list[str]]
@@ -39,13 +40,19 @@ class Plan:
 
 
 def plan(lab: Lab, subnet: str) -> Plan:
-    """Addresses for the hosts of a lab: .1 the gateway, .2 the mirror, .3 the client, sites from .10 on."""
+    """Addresses for the hosts of a lab: .1 the gateway, .2 the mirror, .3 the client, sites from .10 on.
+
+    Second addresses are from .110 on.
+    """
     network = ipaddress.ip_network(subnet)
     addresses = {MIRROR: str(network[2]), CLIENT: str(network[3])}
     names = {MIRROR: [MIRROR_NAME], CLIENT: ["client.test"]}
     for number, (site, host) in enumerate(lab.places):
         addresses[host.name] = str(network[_FIRST_SITE + number])
         names[host.name] = list(site.names(host))
+        if second := site.second_names(host):
+            addresses[f"{host.name}.second"] = str(network[_FIRST_SITE + _SECOND + number])
+            names[f"{host.name}.second"] = list(second)
     # the mirror also answers under each site's own domain, as a company's mirror would
     names[MIRROR] += [f"mirror.{site.server_name}" for site in lab.sites]
     return Plan(addresses, names)

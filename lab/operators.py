@@ -30,6 +30,7 @@ _KNOWN = {
     "units",
     "wheels",
     "names",
+    "second",
     "homeserver",
     "permissions",
     "urls",
@@ -59,9 +60,9 @@ class Operator:
     that is only one more of its site, and named after the host. dockerfile: on the site's
     image, '' for none; it finds the Python packages `wheels` in a folder of that name. units: run when the
     host has booted. homeserver: Synapse's `python`, its main `config` file and the `url` of its client API,
-    on the host. permissions: owner and mode of files that are not root's with mode 0644. urls: what the
-    operator serves. inventory: variables of the host. call_page: the folder on the host for the page that
-    shows Element Call, '' for none.
+    on the host. second: labels of names at a second address of the host. permissions: owner and mode of files
+    that are not root's with mode 0644. urls: what the operator serves. inventory: variables of the host.
+    call_page: the folder on the host for the page that shows Element Call, '' for none.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Operator:
     dockerfile: str = ""
     wheels: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
     homeserver: Mapping[str, str] = field(default_factory=dict)
     permissions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
@@ -81,6 +83,10 @@ class Operator:
         """The names of a host of this operator's: by its parts, then further ones."""
         labels = [label for part, label in PARTS.items() if part in self.parts] + list(self.names)
         return tuple(f"{label}.{server_name}" if label else server_name for label in labels)
+
+    def second_names(self, server_name: str) -> tuple[str, ...]:
+        """The names at the second address of a host of this operator's."""
+        return tuple(f"{label}.{server_name}" for label in self.second)
 
     def host_urls(self, server_name: str) -> tuple[str, ...]:
         """What the operator serves on a host of this site."""

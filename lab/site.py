@@ -52,9 +52,9 @@ def host_files(
 
     addresses: of every host of the lab, for rules of its firewall.
     """
-    files = host.operator.files(site=site, image=image, secrets=secrets, addresses=addresses)
+    files = host.operator.files(site=site, host=host, image=image, secrets=secrets, addresses=addresses)
     files.append(ca_file(ca))
-    for name in site.names(host):
+    for name in (*site.names(host), *site.second_names(host)):
         pair = issue(ca, name)
         files.append(HostFile(certificate_path(name), pair.certificate))
         files.append(HostFile(key_path(name), pair.key, mode=0o600))

@@ -60,6 +60,7 @@ class Seat:
     publishes: bool = True
     force_tcp: bool = False
     relay_only: bool = False
+    relays: tuple[tuple[str, str, str], ...] = ()
     start: float = 0.0
 
 
@@ -222,7 +223,11 @@ class Participant:
         options = rtc.RoomOptions(auto_subscribe=True, encryption=rtc.E2EEOptions(key_provider_options=keys))
         if self.seat.relay_only:
             relay = rtc.IceTransportType.TRANSPORT_RELAY
-            options.rtc_config = rtc.RtcConfiguration(ice_transport_type=relay)
+            servers = [
+                rtc.IceServer(urls=[url], username=user, password=word)
+                for url, user, word in self.seat.relays
+            ]
+            options.rtc_config = rtc.RtcConfiguration(ice_transport_type=relay, ice_servers=servers)
         await asyncio.wait_for(self._room.connect(self.seat.url, self.seat.jwt, options), timeout)
         provider = self._room.e2ee_manager.key_provider
         if provider is not None:

@@ -2,36 +2,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two participants who may use nothing but a TURN relay, as behind a firewall that lets nothing else pass.
 
-The TURN servers are those that the SFU hands out. No Matrix room is needed: the token service asks for none.
+The TURN servers are those that the SFU hands out, those of one kind at a time. No Matrix room is needed: the
+token service asks for none. Over TLS the connection goes through a door of ours that checks the certificate.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .call_door import HERE, Door
 from .call_media import KEY_LENGTH, Participant, Report, Seat, trust
+from .call_signal import Listener, Relay, SignalError
 from .call_token import legacy_identity
 from .checks import Check, Outline
 from .endpoint_site import Site, discover
 from .endpoint_token import Access, NoAccessError, publishing_access
 from .matrix_client import Account, MatrixClient, MatrixError
 
-UDP, TLS = "udp", "tls"
+UDP, TLS, TCP = "udp", "tls", "tcp"
 RELAYS = (UDP, TLS)
+URL = re.compile(r"(turns?):(\[[0-9a-fA-F:]+\]|[^:?]+)(?::(\d+))?(?:\?transport=(udp|tcp))?\Z")
 LEAST_FRAMES = 5
 TONES = (650.0, 1050.0)
 
 
 @dataclass(frozen=True)
 class RelayPlan:
-    """Which relay is to be used by whom; times in seconds."""
+    """Which relay is to be used by whom, with `host` '' for any host; times in seconds."""
 
     site: Site
     tokens: tuple[str, str]
     relay: str = UDP
+    host: str = ""
     port: int = 3478
     media_seconds: float = 1.0
     timeout: float = 15.0
@@ -78,8 +85,60 @@ def seats(people: Sequence[tuple[Account, Access]]) -> list[Seat]:
     ]
 
 
-async def _call(plan: RelayPlan, both: Sequence[Seat]) -> list[Report]:
-    people = [Participant(seat) for seat in both]
+def kind_of(url: str) -> tuple[str, str, int]:
+    """How a relay is reached, its host and its port (RFC 7065)."""
+    match = URL.match(url)
+    if match is None:
+        return "", "", 0
+    scheme, host, port, transport = match.groups()
+    kind = TLS if scheme == "turns" else (transport or UDP)
+    return kind, host.strip("[]"), int(port or (5349 if scheme == "turns" else 3478))
+
+
+def offered(plan: RelayPlan, access: Access) -> list[Relay]:
+    """The relays of the wanted kind that the SFU offers a participant. Raises SignalError."""
+    listener = Listener(plan.site.http, access.url, access.jwt, plan.timeout)
+    try:
+        relays = listener.relays()
+    finally:
+        listener.close()
+    return [relay for relay in relays if is_meant(plan, relay.url)]
+
+
+def is_meant(plan: RelayPlan, url: str) -> bool:
+    """The relay of the plan; relays of others may be offered, too."""
+    kind, host, port = kind_of(url)
+    return kind == plan.relay and port == plan.port and plan.host in ("", host)
+
+
+async def _call(plan: RelayPlan, both: Sequence[Seat], relays: Sequence[Sequence[Relay]]) -> list[Report]:
+    """The call, over the first relay that each was offered."""
+    doors: list[Door] = []
+    people = []
+    now = time.monotonic()
+    for number, seat in enumerate(both):
+        relay = relays[number][0]
+        url = relay.url
+        if plan.relay == TLS:
+            _kind, host, port = kind_of(url)
+            door = Door(host, port, plan.site.http.tls)
+            await door.open()
+            doors.append(door)
+            url = f"turn:{HERE}:{door.port}?transport=tcp"
+        people.append(
+            Participant(replace(seat, relays=((url, relay.username, relay.credential),), start=now))
+        )
+    reports = await _placed(plan, people)
+    for door in doors:
+        await door.close()
+    faults = sorted({door.fault for door in doors if door.fault})
+    return [
+        replace(report, error="; ".join([report.error, *faults])) if faults and report.error else report
+        for report in reports
+    ]
+
+
+async def _placed(plan: RelayPlan, people: Sequence[Participant]) -> list[Report]:
     try:
         return list(
             await asyncio.gather(*(person.run(plan.media_seconds, plan.timeout) for person in people))
@@ -95,12 +154,14 @@ def judged(plan: RelayPlan, reports: Sequence[Report]) -> Check:
     paths = [path for report in reports for path in report.paths]
     if broken or not all(report.paths for report in reports):
         return check.fail("; ".join(broken) or "no selected pair", *no_relay(plan))
-    seen = ", ".join(sorted({f"{path.local_kind} over {path.relay_protocol or 'nothing'}" for path in paths}))
+    told = {TCP: TLS} if plan.relay == TLS else {}  # the door makes TLS of TCP
+    ways = {(path.local_kind, told.get(path.relay_protocol, path.relay_protocol)) for path in paths}
+    seen = ", ".join(sorted(f"{kind} over {way or 'nothing'}" for kind, way in ways))
     if any(path.local_kind != "relay" for path in paths):
         return check.fail(
             seen, "the media does not go over the relay alone", "use the SDK that is documented"
         )
-    if any(path.relay_protocol != plan.relay for path in paths):
+    if any(path.relay_protocol != (TCP if plan.relay == TLS else plan.relay) for path in paths):
         return check.fail(seen, *no_relay(plan))
     frames = [report.frames for report in reports]
     if min(frames) < LEAST_FRAMES:
@@ -109,7 +170,8 @@ def judged(plan: RelayPlan, reports: Sequence[Report]) -> Check:
             "the relay takes allocations and passes no media on: it may not send to the SFU's address",
             "the SFU's own address has to be in livekit_turn_allowed_networks where it is a private one",
         )
-    return check.ok(f"{seen}; {sum(frames)} pictures")
+    first = max(report.first_frame for report in reports)
+    return replace(check.ok(f"{seen}; {sum(frames)} pictures"), seconds=round(first, 3))
 
 
 def no_relay(plan: RelayPlan) -> tuple[str, str]:
@@ -131,5 +193,11 @@ def prove_relay(plan: RelayPlan) -> Check:
         people = admitted(plan)
     except (MatrixError, NoAccessError) as error:
         return outline(plan.relay).skip(f"not tried: {error}")
+    try:
+        relays = [offered(plan, access) for _account, access in people]
+    except SignalError as error:
+        return outline(plan.relay).skip(f"not tried: {error}")
+    if not all(relays):
+        return outline(plan.relay).fail(f"the SFU offers no relay over {plan.relay.upper()}", *no_relay(plan))
     trust(plan.ca_file)
-    return judged(plan, asyncio.run(_call(plan, seats(people))))
+    return judged(plan, asyncio.run(_call(plan, seats(people), relays)))

@@ -32,7 +32,8 @@ LARGEST_HEADER = 65536
 
 # Fields of SignalResponse, JoinResponse, SessionDescription, TrickleRequest and SignalRequest.
 RESPONSE_JOIN, RESPONSE_OFFER, RESPONSE_TRICKLE, RESPONSE_LEAVE = 1, 3, 4, 8
-JOIN_SERVER_VERSION, JOIN_ICE_SERVERS, ICE_SERVER_URLS = 4, 5, 1
+JOIN_SERVER_VERSION, JOIN_ICE_SERVERS = 4, 5
+ICE_SERVER_URLS, ICE_SERVER_USERNAME, ICE_SERVER_CREDENTIAL = 1, 2, 3
 DESCRIPTION_TYPE, DESCRIPTION_SDP, DESCRIPTION_ID = 1, 2, 3
 TRICKLE_CANDIDATE, TRICKLE_FINAL = 1, 3
 REQUEST_ANSWER, REQUEST_LEAVE = 2, 8
@@ -55,12 +56,22 @@ class Candidate:
         return f"{self.protocol} {self.address}:{self.port} ({self.kind})"
 
 
+@dataclass(frozen=True)
+class Relay:
+    """A TURN server that the SFU offers, such as turns:turn.example.org:443?transport=tcp."""
+
+    url: str
+    username: str
+    credential: str = field(repr=False)
+
+
 @dataclass
 class Advertisement:
     """What the SFU told a participant. `user` and `password` are its ICE credentials, `own_user` is ours."""
 
     server_version: str = ""
     ice_servers: list[str] = field(default_factory=list)
+    relays: list[Relay] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     user: str = ""
     password: str = ""
@@ -298,6 +309,12 @@ class Listener:
                 raise
         return self.heard
 
+    def relays(self) -> list[Relay]:
+        """The relays that the SFU names when one joins. Raises SignalError when it does not let us."""
+        while not self.heard.server_version:
+            self._heard_the_last()
+        return self.heard.relays
+
     def _heard_the_last(self) -> bool:
         """Take one message; true after the last candidate."""
         last = False
@@ -322,6 +339,10 @@ class Listener:
             if number == JOIN_ICE_SERVERS and isinstance(value, bytes)
         ]
         self.heard.ice_servers = [url for server in servers for url in texts(server, ICE_SERVER_URLS)]
+        for server in servers:
+            user, word = texts(server, ICE_SERVER_USERNAME), texts(server, ICE_SERVER_CREDENTIAL)
+            if user and word:
+                self.heard.relays += [Relay(url, user[0], word[0]) for url in texts(server, ICE_SERVER_URLS)]
 
     def _offered(self, data: bytes) -> None:
         sdp = next(iter(texts(data, DESCRIPTION_SDP)), "")

@@ -131,6 +131,11 @@ class HttpClient:
     def __post_init__(self) -> None:
         self._context = ssl.create_default_context(cafile=self.ca_file or None)
 
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """How certificates are checked."""
+        return self._context
+
     def connect(self, url: str) -> socket.socket:
         """A connected socket for a URL, with TLS for https and wss. Raises OSError."""
         parts = urlsplit(url)

@@ -103,6 +103,12 @@ def check_hosts(
             f"{', '.join(redis_hosts)} would be separate ones",
             "Leave one host in it. One that outlives a host needs Sentinels: set matrixrtc_redis.",
         )
+    if nodes and inputs.has("turn_tls"):
+        inputs.refuse(
+            "turn_tls",
+            "the relay behind nginx of the front would be that of one node, and rooms are on others as well",
+            "Leave it out, or set matrixrtc_turn_udp, with which every node has a relay.",
+        )
     if nodes and inputs.values.get("proxy_mode", "nginx") != "nginx":
         inputs.refuse(
             "proxy_mode",

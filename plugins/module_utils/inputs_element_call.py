@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .inputs_ports import PORT_REMEDY, port_or_none
 from .inputs_release import check_release
 from .inputs_report import Inputs
 from .inputs_server import FILE_NAME, LOG_FILE, check_certificate
@@ -38,6 +39,7 @@ SETTINGS: Settings = {
     "access_log": (LOG_FILE, "Set it to a file such as /var/log/nginx/matrixrtc_call_access.log.", True),
     "hsts_seconds": (at_least(0), "Set it to a whole number, 0 to leave the header out.", True),
     "wait_for_key_rotation_ms": (integer, "Set it to a number of milliseconds, or leave it empty.", False),
+    "split_port": (port_or_none, PORT_REMEDY.format(8443), True),
     "sha256": (sha256, "Set it to the 64 hexadecimal digits of the archive's checksum.", False),
 }
 ORIGIN_REMEDY = "Set it to a list of origins such as ['https://chat.example.org'], each without a path."

@@ -66,7 +66,7 @@ def check_ports(inputs: Inputs) -> None:
         claim = Claim(use.protocol, use.ports, addresses if use.key in BOUND else ())
         if use.key == "port_range_start":
             _warn_of_busy_range(inputs, claim)
-        elif use.key in ("port", "tcp_port", "udp_port", "prometheus_port", "turn_udp_port"):
+        elif use.key in ("port", "tcp_port", "udp_port", "prometheus_port", "turn_udp_port", "turn_tls_port"):
             refuse_busy(inputs, use.key, claim, OUR_UNITS)
 
 
@@ -161,16 +161,19 @@ def _range_use(inputs: Inputs, first: int, last: int) -> Iterator[PortUse]:
 
 
 def _turn_uses(inputs: Inputs) -> Iterator[PortUse]:
-    """LiveKit's own relay: where clients reach it, and the ports it relays from."""
+    """LiveKit's own relay: where clients or nginx reach it, and the ports it relays from."""
     try:
-        is_on = boolean(inputs.values.get("turn_udp", False))
+        over_udp = boolean(inputs.values.get("turn_udp", False))
     except InvalidValueError:
         return  # reported elsewhere
-    if not is_on:
+    ways = [("turn_udp_port", "udp", 3478)] if over_udp else []
+    ways += [("turn_tls_port", "tcp", 5349)] if inputs.has("turn_tls") else []
+    if not ways:
         return
-    number = inputs.read("turn_udp_port", service_port, PORT_REMEDY.format(3478))
-    if number:
-        yield PortUse("turn_udp_port", inputs.name("turn_udp_port"), "udp", PortRange(number, number))
+    for key, protocol, example in ways:
+        number = inputs.read(key, service_port, PORT_REMEDY.format(example))
+        if number:
+            yield PortUse(key, inputs.name(key), protocol, PortRange(number, number))
     ends = ("turn_relay_range_start", "turn_relay_range_end")
     first, last = (inputs.read(key, service_port, PORT_REMEDY.format(30000)) for key in ends)
     if first and last and first > last:

@@ -43,6 +43,7 @@ from .inputs_site import (
     program,
 )
 from .inputs_token_service import check_ca_file
+from .inputs_turn_tls import check_turn_tls
 from .inputs_values import (
     InvalidValueError,
     PortRange,
@@ -132,6 +133,8 @@ def check_nginx(inputs: Inputs, _secret: str) -> None:
     check_upstreams(inputs)
     check_nodes(inputs)
     check_limits(inputs)
+    if check_turn_tls(inputs):
+        check_certificate(inputs, "turn_domain", "turn_")
 
 
 def check_nodes(inputs: Inputs) -> None:
@@ -202,29 +205,31 @@ def check_limits(inputs: Inputs) -> None:
         inputs.read_list(key, network, remedy, required=False)
 
 
-def check_certificate(inputs: Inputs, domain_key: str = "domain") -> None:
+def check_certificate(inputs: Inputs, domain_key: str = "domain", prefix: str = "") -> None:
     """The certificate is there, valid today and for the host name in `domain_key`, and the key is its key.
 
-    One of our own (mode `acme`) may be yet to come, and a bad one is replaced by the run.
+    `prefix`: of the keys of certificate and private key. One of our own (mode `acme`) may be yet to come, and
+    a bad one is replaced by the run.
     """
-    if inputs.values.get("tls_mode") == "acme":
+    if inputs.values.get("tls_mode") == "acme" and not prefix:
         return
     domain = str(inputs.values.get(domain_key) or "")
     remedy = CERTIFICATE_REMEDY.format(domain or "the host name")
-    path = inputs.read("certificate", absolute_path, remedy)
-    key_path = inputs.read("private_key", absolute_path, KEY_REMEDY)
-    certificate = _examine(inputs, "certificate", read_certificate, path, remedy)
-    key = _examine(inputs, "private_key", public_key_of, key_path, KEY_REMEDY)
+    of_certificate, of_key = f"{prefix}certificate", f"{prefix}private_key"
+    path = inputs.read(of_certificate, absolute_path, remedy)
+    key_path = inputs.read(of_key, absolute_path, KEY_REMEDY)
+    certificate = _examine(inputs, of_certificate, read_certificate, path, remedy)
+    key = _examine(inputs, of_key, public_key_of, key_path, KEY_REMEDY)
     if path is None or certificate is None:
         return
     if key is not None and key != certificate.public_key:
         inputs.refuse(
-            "private_key", f"{shown(key_path)} is not the key of the certificate {shown(path)}", KEY_REMEDY
+            of_key, f"{shown(key_path)} is not the key of the certificate {shown(path)}", KEY_REMEDY
         )
     if not is_refused(inputs, domain_key) and domain and not is_for(certificate, domain):
         names = ", ".join(certificate.names) or "no name at all"
-        inputs.refuse("certificate", f"{shown(path)} is not for {domain} but for {names}", remedy)
-    _check_validity(inputs, path, certificate)
+        inputs.refuse(of_certificate, f"{shown(path)} is not for {domain} but for {names}", remedy)
+    _check_validity(inputs, of_certificate, path, certificate)
 
 
 def _examine(inputs: Inputs, key: str, ask: Callable[[str], T], path: str | None, remedy: str) -> T | None:
@@ -241,30 +246,30 @@ def _examine(inputs: Inputs, key: str, ask: Callable[[str], T], path: str | None
         return None
 
 
-def _check_validity(inputs: Inputs, path: str, certificate: Certificate) -> None:
+def _check_validity(inputs: Inputs, key: str, path: str, certificate: Certificate) -> None:
     """The certificate's dates against the host's clock, then whether clients would trust it."""
     days = days_left(certificate)
     end = time.strftime("%Y-%m-%d", time.gmtime(certificate.not_after))
     if certificate.not_before > time.time():
         start = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(certificate.not_before))
         inputs.refuse(
-            "certificate",
+            key,
             f"{shown(path)} is not valid before {start}",
             "Set it to a certificate that is valid now, or correct the host's clock.",
         )
     elif days < 0:
         inputs.refuse(
-            "certificate",
+            key,
             f"{shown(path)} expired on {end}",
             "Renew it, or set it to a certificate that is valid.",
         )
     else:
         if days < DAYS_BEFORE_EXPIRY:
-            inputs.warn("certificate", f"{shown(path)} expires on {end}, in {int(days)} days.")
+            inputs.warn(key, f"{shown(path)} expires on {end}, in {int(days)} days.")
         reason = distrust(path, str(inputs.values.get("ca_file") or ""))
         if reason:
             inputs.warn(
-                "certificate",
+                key,
                 f"{shown(path)} is not trusted by this host ({reason}), so clients may refuse it.",
             )
 

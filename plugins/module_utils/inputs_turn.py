@@ -12,6 +12,7 @@ from .inputs_values import (
     InvalidValueError,
     at_least,
     boolean,
+    domain,
     host_and_port,
     mapping,
     media_address,
@@ -23,6 +24,7 @@ from .inputs_values import (
 )
 
 FIRST_SAFE = (1, 12, 0)  # before it the relay sent into private networks
+WAYS = ("address", "sni")
 PROTOCOLS = ("udp", "tcp", "tls")
 LONGEST_TTL = 86400
 NETWORK_REMEDY = "Set it to a list of networks such as ['100.64.0.0/10']."
@@ -34,22 +36,34 @@ SERVER_REMEDY = (
 
 def check_turn(inputs: Inputs) -> None:
     """All inputs of TURN; its ports are looked at with the other ports."""
-    is_on = inputs.read("turn_udp", boolean, "Set it to true or false.", required=False)
+    over_udp = inputs.read("turn_udp", boolean, "Set it to true or false.", required=False)
+    over_tls = check_turn_name(inputs)
     for key in ("turn_allowed_networks", "turn_denied_networks"):
         inputs.read_list(key, prefix, NETWORK_REMEDY, required=False)
     check_servers(inputs)
-    if is_on:
-        check_own_relay(inputs)
+    if over_udp or over_tls:
+        check_own_relay(inputs, "turn_udp" if over_udp else "turn_tls")
 
 
-def check_own_relay(inputs: Inputs) -> None:
+def check_turn_name(inputs: Inputs) -> str | None:
+    """How TURN over TLS is told from the sites on port 443, and its name; None when it is off."""
+    way = inputs.read(
+        "turn_tls", one_of(WAYS), "Set it to address or sni, or leave it empty.", required=False
+    )
+    if way:
+        remedy = "Set it to a host name for the relay alone, such as turn.example.org."
+        inputs.read("turn_domain", domain, remedy)
+    return way
+
+
+def check_own_relay(inputs: Inputs, key: str) -> None:
     """A release that relays into nobody's private network, and an SFU that its own relay can reach."""
     version = inputs.values.get("version")
     try:
         old = version is not None and release_version(version) < FIRST_SAFE
         if old and not is_refused(inputs, "version"):
             inputs.refuse(
-                "turn_udp",
+                key,
                 f"LiveKit {version} would relay into private networks",
                 "Use 1.12.0 or newer, or leave it out.",
             )
@@ -57,7 +71,7 @@ def check_own_relay(inputs: Inputs) -> None:
         pass  # reported elsewhere
     if "." not in str(inputs.values.get("node_ip") or "."):
         inputs.refuse(
-            "turn_udp",
+            key,
             "LiveKit's relay has IPv4 addresses only, and matrixrtc_media_address has none",
             "Leave it out, or set matrixrtc_media_address to an IPv4 address as well.",
         )

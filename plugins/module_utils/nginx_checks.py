@@ -180,11 +180,11 @@ def _is_address(text: str) -> bool:
 
 def refuse_stream(directives: Iterable[Directive], own: Sequence[Server]) -> None:
     """A stream of the same nginx that has our port passes every connection on before any site sees it."""
-    ports = {listen.port for server in own for listen in server.listens}
+    wishes = [listen for server in own for listen in server.listens]
     for block in named(directives, "stream"):
         for server in named(block.block or (), "server"):
             for listen in filter(None, (listen_of(one) for one in named(server.block or (), "listen"))):
-                if listen.port in ports and "udp" not in listen.options:
+                if "udp" not in listen.options and any(listen.meets(ours) for ours in wishes):
                     raise NginxSiteError(
                         f"{server.place} passes connections to port {listen.port} on as a stream, so no site "
                         "can listen there. Free the port, or set nginx_proxy_mode to external for snippets "

@@ -58,6 +58,14 @@ class Listen:
         """It stands for all addresses of its family."""
         return self.address in {"*", "[::]"}
 
+    def meets(self, other: Listen) -> bool:
+        """Both cannot be open at once: one address of a port, or all of a family and one of it."""
+        family = (":" in self.address) == (":" in other.address) or bool(
+            {"ipv6only=off"} & (self.options | other.options)
+        )
+        is_any = family and (self.is_wildcard or other.is_wildcard)
+        return self.port == other.port and (self.address == other.address or is_any)
+
     @property
     def target(self) -> str:
         """The address to connect to from this host."""
@@ -68,7 +76,7 @@ class Listen:
 
 @dataclass(frozen=True)
 class Server:
-    """One http server; `protocols` are the ssl_protocols in force for it, () when nobody set any."""
+    """One server; `protocols` are the ssl_protocols in force for it, () when nobody set any."""
 
     names: tuple[str, ...]
     listens: tuple[Listen, ...]
@@ -243,10 +251,10 @@ def _arguments(directives: Iterable[Directive], name: str) -> tuple[str, ...]:
     return tuple(argument for directive in named(directives, name) for argument in directive.arguments)
 
 
-def servers(directives: Iterable[Directive]) -> list[Server]:
-    """The http servers in the order in which nginx reads them, without those of `stream` and `mail`."""
+def servers(directives: Iterable[Directive], context: str = "http") -> list[Server]:
+    """The servers of one kind of block, `http` or `stream`, in the order in which nginx reads them."""
     found: list[Server] = []
-    for http in named(directives, "http"):
+    for http in named(directives, context):
         general = _arguments(http.block or (), "ssl_protocols")
         for server in named(http.block or (), "server"):
             block = server.block or ()
@@ -271,6 +279,16 @@ def default_server(found: Sequence[Server], socket: tuple[str, int]) -> Server |
     sharing = [(server, listen) for server in found for listen in server.listens if listen.socket == socket]
     asked = [server for server, listen in sharing if listen.is_default]
     return asked[0] if asked else (sharing[0][0] if sharing else None)
+
+
+def main_includes(directives: Iterable[Directive], main_file: str) -> list[str]:
+    """The include patterns outside all blocks, as absolute paths."""
+    folder = os.path.dirname(main_file)
+    return [
+        os.path.join(folder, include.arguments[0])
+        for include in named(directives, "include")
+        if include.arguments
+    ]
 
 
 def http_includes(directives: Iterable[Directive], main_file: str) -> list[str]:

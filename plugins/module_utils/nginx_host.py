@@ -24,7 +24,7 @@ from .nginx_config import (
     read_dump,
     servers,
 )
-from .nginx_probe import Ask, ask, opens_ipv6, outgoing_address
+from .nginx_probe import Ask, ask, opens_ipv6, outgoing_address, told_status
 
 MARKED_LINE = re.compile(r"^(?P<indent>[ \t]*)@(?P<negated>!?)(?P<feature>[a-z0-9_]+)@[ \t]*(?P<rest>.*)$")
 # "nginx: [emerg] ..." or, where nginx logs to stderr, "2026/11/20 16:56:28 [emerg] 382#382: ..."
@@ -49,6 +49,7 @@ class Host:
     clock: Callable[[], float] = time.monotonic
     opens_ipv6: Callable[[], bool] = opens_ipv6
     outgoing_address: Callable[[], str] = outgoing_address
+    status: Callable[[int], str] = told_status
     processors: int = os.cpu_count() or 1
 
 
@@ -63,6 +64,7 @@ class Build:
     process_file: str
     access_log: str
     has_gzip_static: bool = False
+    has_stream: bool = False
 
     @property
     def folder(self) -> str:
@@ -119,6 +121,7 @@ def read_build(host: Host) -> Build | None:
         process_file=option("pid-path", "/run/nginx.pid"),
         access_log=option("http-log-path", "/var/log/nginx/access.log"),
         has_gzip_static="--with-http_gzip_static_module" in text,
+        has_stream=bool(re.search(r"--with-stream(?![=\w])", text)),
     )
 
 
@@ -299,7 +302,7 @@ def warnings(ours: Server, everyone: Sequence[Server], build: Build) -> list[str
         for listen in ours.listens
         if "proxy_protocol" in effective(listen, everyone).options
         for decider in [default_server(everyone, listen.socket)]
-        if decider is not None
+        if decider not in (None, ours)
     ]
     held = {listen.socket for listen in ours.listens}
     ports = {port for _address, port in held}

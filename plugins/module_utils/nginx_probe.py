@@ -61,6 +61,15 @@ def outgoing_address() -> str:
         return str(probe.getsockname()[0])
 
 
+def told_status(port: int) -> str:
+    """What a port of loopback says to whoever connects, '' for nobody there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 2.0) as connection:
+            return connection.recv(LONGEST_BODY).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
 def opens_ipv6() -> bool:
     """The kernel has IPv6 at all; nginx cannot listen on [::] where it was compiled or booted out."""
     try:

@@ -11,16 +11,14 @@ killed one left half done.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .files import atomic_write, diff_entry, read_bytes, read_text, remove_file
+from .files import diff_entry, read_bytes, remove_file
 from .nginx_checks import (
     PAUSE,
     Asked,
@@ -36,6 +34,7 @@ from .nginx_checks import (
     worse_sites,
 )
 from .nginx_config import Listen, Server
+from .nginx_files import Files, begin, end, interrupted, on_disk, put, wanted
 from .nginx_host import (
     COMPLAINT,
     Build,
@@ -80,7 +79,8 @@ HTTPS = 443
 class Wish:
     """What the site is to be. `content` None means that there is to be no site of this name.
 
-    `logs`: the files that it writes; they go with the site, as far as no other site writes them.
+    `logs`: the files that it writes; they go with the site, as far as no other site writes them. `keep_on`: a
+    site without content stays where it listens on none but these sockets, such as '*:443'.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Wish:
     port: int = HTTPS
     connections: int = 0
     logs: tuple[str, ...] = ()
+    keep_on: tuple[str, ...] = ()
     check_mode: bool = False
 
 
@@ -111,78 +112,6 @@ class Outcome:
     def as_dict(self) -> dict[str, Any]:
         """The shape in which the module returns it; Ansible shows the warnings itself."""
         return {name: value for name, value in vars(self).items() if name != "warnings"}
-
-
-# Files, and the record of a change in progress ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Files:
-    """The site on disk: its content (None = no file) and whether the link that enables it is there."""
-
-    place: Place
-    content: str | None
-    is_linked: bool
-
-
-def _is_linked(place: Place) -> bool:
-    return os.path.islink(place.link) and os.readlink(place.link) == place.file
-
-
-def _on_disk(place: Place) -> Files:
-    return Files(place, read_text(place.file), _is_linked(place))
-
-
-def _wanted(place: Place, content: str | None) -> Files:
-    return Files(place, content, bool(place.link) and content is not None)
-
-
-def _put(files: Files) -> None:
-    """Make the files as described; the link goes before its file and comes after it."""
-    place = files.place
-    if place.link and not files.is_linked:
-        remove_file(place.link)
-    if files.content is None:
-        remove_file(place.file)
-        return
-    atomic_write(place.file, files.content.encode("utf-8"), 0o644)
-    if files.is_linked and not _is_linked(place):
-        temporary = os.path.join(os.path.dirname(place.link), f".{os.path.basename(place.link)}.new")
-        remove_file(temporary)
-        os.symlink(place.file, temporary)
-        os.rename(temporary, place.link)
-
-
-def _record(wish: Wish) -> str:
-    return os.path.join(wish.state_folder, f"{wish.name}.json")
-
-
-def _begin(wish: Wish, files: Files) -> None:
-    for folder in (os.path.dirname(wish.state_folder), wish.state_folder):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    record = {
-        "file": files.place.file,
-        "link": files.place.link,
-        "content": files.content,
-        "linked": files.is_linked,
-    }
-    atomic_write(_record(wish), json.dumps(record).encode("utf-8"), 0o600)
-
-
-def _end(wish: Wish) -> None:
-    """Nothing is half done any more; an empty state folder goes."""
-    remove_file(_record(wish))
-    with contextlib.suppress(OSError):
-        os.rmdir(wish.state_folder)
-
-
-def _interrupted(wish: Wish) -> Files | None:
-    """What a killed run had found on disk; None when none was killed."""
-    text = read_text(_record(wish))
-    if text is None:
-        return None
-    record = json.loads(text)
-    return Files(Place(record["file"], record["link"]), record["content"], record["linked"])
 
 
 # The running nginx ----------------------------------------------------------------------------------------
@@ -286,13 +215,13 @@ class _Change:
         self.outcome.foreign = len(self.recorded)
         own_logs = set(self.wish.logs) - shared_logs(self.build, self.before.directives, place)
         self.new_logs = [path for path in own_logs if not os.path.lexists(path)]
-        _begin(self.wish, self.found)
+        begin(self.wish.state_folder, self.wish.name, self.found)
         try:
-            _put(self.wanted)
+            put(self.wanted)
             self._load(self._staged())
         except (NginxSiteError, OSError) as fault:
             raise NginxSiteError(f"{fault} {self._take_back()}") from fault
-        _end(self.wish)
+        end(self.wish.state_folder, self.wish.name)
 
     def _staged(self) -> Tested:
         """The whole configuration with our change in it, accepted by nginx."""
@@ -339,7 +268,7 @@ class _Change:
 
     def _take_back(self) -> str:
         """Put back what was found, and say how that went. If nginx does not follow, the record stays."""
-        _put(self.found)
+        put(self.found)
         if self.is_reloaded:
             tested = test(self.host, self.build)
             if tested.fault:
@@ -349,7 +278,7 @@ class _Change:
                 return "The files that were there are back, but nginx did not load them again."
         for path in self.new_logs:  # a mere test of the configuration makes them
             remove_file(path)
-        _end(self.wish)
+        end(self.wish.state_folder, self.wish.name)
         worse = worse_sites(self.host, self.recorded) if self.is_reloaded else []
         if worse:
             return f"What was there is back, but other sites are still worse: {'; '.join(worse)}."
@@ -400,7 +329,7 @@ def _without_nginx(wish: Wish) -> Outcome:
     _clear(wish, WITHOUT_NGINX, None, outcome)
     _clear_logs(wish, {WITHOUT_NGINX.error_log, WITHOUT_NGINX.access_log}, outcome)
     if not wish.check_mode:
-        _end(wish)
+        end(wish.state_folder, wish.name)
     return outcome
 
 
@@ -410,7 +339,7 @@ def _clear(wish: Wish, build: Build, but: Place | None, outcome: Outcome) -> Non
         if place != but and (os.path.lexists(place.file) or os.path.lexists(place.link)):
             outcome.changed = True
             if not wish.check_mode:
-                _put(_wanted(place, None))
+                put(wanted(place, None))
 
 
 def _clear_logs(wish: Wish, shared: set[str], outcome: Outcome) -> None:
@@ -429,7 +358,7 @@ def _prepared(wish: Wish, host: Host, build: Build, before: Tested, place: Place
     """What there is and what is wanted."""
     content, revision = _content(wish, host, build, _foreign(before, place))
     outcome = Outcome(file=place.file, revision=revision)
-    change = _Change(wish, host, build, before, _on_disk(place), _wanted(place, content), revision, outcome)
+    change = _Change(wish, host, build, before, on_disk(place), wanted(place, content), revision, outcome)
     listen = _own_listen(before, place)
     if before.fault and change.found.content is not None:
         listen = _written_listen(change.found) or _written_listen(change.wanted)
@@ -444,25 +373,31 @@ def apply(wish: Wish, host: Host | None = None) -> Outcome:
     build = read_build(host)
     if build is None:
         return _without_nginx(wish)
-    interrupted = _interrupted(wish)
-    if interrupted is not None and not wish.check_mode:
-        _put(interrupted)
+    killed = interrupted(wish.state_folder, wish.name)
+    if killed is not None and not wish.check_mode:
+        put(killed)
     before = test(host, build)
     place = find_place(before, build, wish.name, wish.content is not None)
     if place is None and wish.content is None:
         return _cleared(wish, build, before, None, Outcome())
     if place is None:
         raise NginxSiteError(f"{already_broken(before.fault)} Nothing was changed.")
+    if wish.content is None and wish.keep_on and _listens_only(_own(before, place), wish.keep_on):
+        return Outcome(file=place.file)
     if not wish.server_name:  # whoever takes a site out need not know what it was called
         names = [name for server in _own(before, place) for name in server.names]
         wish = replace(wish, server_name=names[0] if names else wish.name)
     change = _prepared(wish, host, build, before, place)
     outcome = change.outcome
-    if change.found != change.wanted or interrupted is not None or change.old_revision != change.revision:
+    if change.found != change.wanted or killed is not None or change.old_revision != change.revision:
         outcome = _carried_out(change)
     elif before.fault:
         outcome.warnings.append(already_broken(before.fault))
     return _cleared(wish, build, before, place, outcome) if wish.content is None else outcome
+
+
+def _listens_only(own: Sequence[Server], sockets: Sequence[str]) -> bool:
+    return all(f"{one.address}:{one.port}" in sockets for server in own for one in server.listens)
 
 
 def _cleared(wish: Wish, build: Build, before: Tested, place: Place | None, outcome: Outcome) -> Outcome:
@@ -504,6 +439,6 @@ def _carried_out(change: _Change) -> Outcome:
     if is_served:
         change.carry_out()
     else:
-        _put(change.wanted)
-        _end(wish)
+        put(change.wanted)
+        end(wish.state_folder, wish.name)
     return outcome

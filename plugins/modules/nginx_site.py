@@ -115,6 +115,13 @@ options:
     type: list
     elements: path
     default: []
+  keep_on:
+    description:
+      - With O(state=absent), a site that listens on none but these sockets, as V(192.0.2.7:443) or V(*:443),
+        stays. For one that is to listen elsewhere from now on, which nginx cannot do in one step.
+    type: list
+    elements: str
+    default: []
   address:
     description: Where the proxy that serves the site listens on port 443, with O(state=probed).
     type: str
@@ -214,6 +221,7 @@ def main() -> None:
             "connections": {"type": "int", "default": 0},
             "service": {"type": "str", "default": "nginx"},
             "logs": {"type": "list", "elements": "path", "default": []},
+            "keep_on": {"type": "list", "elements": "str", "default": []},
             "address": {"type": "str", "default": "127.0.0.1"},
             "state": {"type": "str", "choices": ["present", "absent", "probed"], "default": "present"},
             "state_dir": {"type": "path", "default": "/var/lib/matrixrtc/nginx"},
@@ -236,6 +244,7 @@ def main() -> None:
         port=options["port"],
         connections=options["connections"],
         logs=tuple(options["logs"]),
+        keep_on=tuple(options["keep_on"]),
         check_mode=module.check_mode,
     )
     try:

@@ -55,8 +55,12 @@ options:
     type: str
     choices: [udp, tls]
     default: udp
+  host:
+    description: The host of the TURN server, for a site that is told of several. Empty for any.
+    type: str
+    default: ""
   port:
-    description: The port of TURN over UDP, for messages.
+    description: The port of the TURN server. LiveKit's own over TLS is always at V(443).
     type: int
     default: 3478
   timeout:
@@ -118,6 +122,7 @@ def main() -> None:
             "livekit_service_url": {"type": "str", "required": True},
             "users": {"type": "list", "elements": "dict", "required": True, "options": USER},
             "relay": {"type": "str", "choices": list(RELAYS), "default": "udp"},
+            "host": {"type": "str", "default": ""},
             "port": {"type": "int", "default": 3478},
             "timeout": {"type": "float", "default": 15},
             "ca_file": {"type": "path", "default": ""},
@@ -138,6 +143,7 @@ def main() -> None:
             site=Site(options["server_name"], options["domain"], options["livekit_service_url"], "", http),
             tokens=(first, second),
             relay=options["relay"],
+            host=options["host"],
             port=options["port"],
             timeout=options["timeout"],
             ca_file=options["ca_file"],

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 DATA = Path(__file__).parent / "data"
 DOMAIN = "rtc.example.org"
 CALL_DOMAIN = "call.example.org"
+TURN_DOMAIN = "turn.example.org"
 GOOD_SECRET = "k8Wq2Zt5Yx1Rv7Lm4Pn9c3Hd6Gf0Js5T"
 
 # Rare ports, so that a LiveKit on the developer's machine is in nobody's way.
@@ -38,6 +39,9 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "stun_servers": ["stun.example.org:3478", "[2001:db8::1]:3478", "stun.example.org"],
         "turn_udp": True,
         "turn_udp_port": 21478,
+        "turn_tls": "address",
+        "turn_domain": TURN_DOMAIN,
+        "turn_tls_port": 21479,
         "turn_relay_range_start": 22000,
         "turn_relay_range_end": 22999,
         "turn_allowed_networks": [],
@@ -143,6 +147,21 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "site": "zz-matrixrtc",
         "access_log": "/var/log/nginx/matrixrtc_access.log",
         "error_log": "/var/log/nginx/error.log",
+        "turn_tls": "address",
+        "turn_domain": TURN_DOMAIN,
+        "turn_address": "192.0.2.11",
+        "turn_certificate": "FOLDER/good.crt",
+        "turn_private_key": "FOLDER/good.key",
+        "turn_port": 21479,
+        "turn_status_port": 5350,
+        "turn_split_port": 5351,
+        "turn_connections": 400,
+        "turn_site": "zz-matrixrtc_turn",
+        "sites_port": 8443,
+        "own_sites": ["zz-matrixrtc"],
+        "own_addresses": ["192.0.2.10", "192.0.2.11"],
+        "first_addresses": ["192.0.2.10"],
+        "call_domain": CALL_DOMAIN,
         "listen_addresses": [],
         "unlimited_clients": ["192.0.2.0/24", "2001:db8::/64"],
         "local_sources": [],
@@ -169,6 +188,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "redis": {},
         "addresses": {"matrix": "192.0.2.5"},
         "media_addresses": {"matrix": "8.8.8.8"},
+        "turn_tls": "",
         "proxy_mode": "nginx",
     },
     "matrixrtc_federation": {
@@ -236,6 +256,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "openid_listener": False,
     },
     "element_call": {
+        "split_port": 0,
         "version": "0.26.1",
         "package": "full",
         "sha256": "",
@@ -391,7 +412,7 @@ def write_certificates(folder: Path) -> None:
     _write_key(folder / "good.key", key)
     _write_key(folder / "other.key", other)
     _write_key(folder / "encrypted.key", key, b"a password")
-    _write_certificate(folder / "good.crt", key, [DOMAIN])
+    _write_certificate(folder / "good.crt", key, [DOMAIN, TURN_DOMAIN])
     _write_certificate(folder / "call.crt", key, [CALL_DOMAIN])
     _write_certificate(folder / "wildcard.crt", key, ["*.example.org"])
     _write_certificate(folder / "wildcard_too_high.crt", key, ["*.org"])

@@ -6,7 +6,12 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import Report
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import RelayPlan, judged, seats
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import (
+    RelayPlan,
+    is_meant,
+    judged,
+    seats,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_stats import Path, selected_path
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import Access
@@ -40,6 +45,17 @@ def test_what_is_wrong_is_named_with_a_remedy(report: Report, cause: str) -> Non
     assert check.status == "fail"
     assert cause in check.cause
     assert check.fix
+
+
+def test_a_call_over_tls_goes_through_the_door_in_tcp() -> None:
+    plan = replace(PLAN, relay="tls", port=443, host="turn.example.org")
+    over_tcp = replace(GOOD, paths=[replace(RELAYED, relay_protocol="tcp")])
+    check = judged(plan, [over_tcp, over_tcp])
+    assert (check.status, check.seen) == ("ok", "relay over tls; 40 pictures")
+    assert judged(plan, [GOOD, over_tcp]).status == "fail"
+    assert is_meant(plan, "turns:turn.example.org:443?transport=tcp")
+    for other in ("turns:turn.example.net:443?transport=tcp", "turn:turn.example.org:443?transport=tcp"):
+        assert not is_meant(plan, other)
 
 
 def test_each_knows_the_other_and_may_use_the_relay_alone() -> None:
@@ -78,7 +94,10 @@ def test_a_release_that_relays_into_private_networks_is_refused_even_when_others
     found = check_inputs("livekit", given, versions={"tested": ["1.13.5"]}, allow_untested=True)
     assert any("would relay into private networks" in problem.message for problem in found.problems)
     off = check_inputs(
-        "livekit", {**given, "turn_udp": False}, versions={"tested": ["1.13.5"]}, allow_untested=True
+        "livekit",
+        {**given, "turn_udp": False, "turn_tls": ""},
+        versions={"tested": ["1.13.5"]},
+        allow_untested=True,
     )
     assert not any("relay" in problem.message for problem in off.problems)
 

@@ -239,7 +239,7 @@ def test_other_proxy_that_cannot_be_looked_into_is_known_by_its_user(
 
 def test_external_proxy_needs_no_certificate(places: dict[str, str], tmp_path: Path) -> None:
     processes = process_folder(tmp_path / "proc", 443, "0::/system.slice/caddy.service\n")
-    none = {"matrixrtc_tls_certificate": "", "matrixrtc_tls_private_key": ""}
+    none = {"matrixrtc_tls_certificate": "", "matrixrtc_tls_private_key": "", "matrixrtc_turn_tls": ""}
     found = checked("nginx_proxy", places, processes, nginx_proxy_mode="external", **none)
     assert (messages(found), found.warnings) == ([], [])
     assert len(messages(checked("nginx_proxy", places, processes, **none))) == 3
@@ -258,7 +258,8 @@ def test_external_proxy_that_the_token_service_cannot_find_is_told(
     port: int, address: str, says: str, places: dict[str, str], tmp_path: Path
 ) -> None:
     processes = process_folder(tmp_path / "proc", port, "")
-    values = {**inputs_of("nginx_proxy", {"nginx_proxy_mode": "external"}), "proxy_address": address}
+    given = {"nginx_proxy_mode": "external", "matrixrtc_turn_tls": ""}
+    values = {**inputs_of("nginx_proxy", given), "proxy_address": address}
     found = check_inputs("nginx_proxy", filled_in(values, places), process_folder=processes)
     assert messages(found) == []
     assert says in str(found.warnings) if says else found.warnings == []
@@ -418,7 +419,7 @@ def test_host_without_openssl_gets_a_message(
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda *_args, **_options: None)
     found = messages(checked("nginx_proxy", places, quiet))
-    assert len(found) == 2
+    assert len(found) == 4  # both certificates and both keys
     assert all("no openssl program" in message for message in found)
 
 

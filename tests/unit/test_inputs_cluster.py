@@ -15,6 +15,7 @@ THREE = {
     "redis": {},
     "addresses": {"matrix": "10.0.0.1", "sfu2": "10.0.0.2", "sfu3": "10.0.0.3"},
     "media_addresses": {"matrix": "8.8.8.1", "sfu2": "8.8.8.2", "sfu3": "8.8.8.3,2001:4860::3"},
+    "turn_tls": "",
     "proxy_mode": "nginx",
 }
 
@@ -40,6 +41,7 @@ def test_a_good_cluster_and_a_site_without_one_have_no_problem():
         ({"fronts": []}, "matrixrtc_rtc", "0 hosts of the site are in it (none)"),
         ({"fronts": ["matrix", "other"]}, "matrixrtc_rtc", "2 hosts of the site"),
         ({"nodes": ["matrix", "sfu2"]}, "matrixrtc_sfu", "matrix is in matrixrtc_rtc as well"),
+        ({"turn_tls": "address"}, "matrixrtc_turn_tls", "that of one node"),
         ({"proxy_mode": "external"}, "nginx_proxy_mode", "somebody else's"),
         ({"addresses": {"matrix": "10.0.0.1", "sfu2": "10.0.0.2"}}, "matrixrtc_node_address", "reach sfu3"),
         (

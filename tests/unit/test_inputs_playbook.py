@@ -47,6 +47,7 @@ FACTS = {
     "os_family": "Debian",
     "service_mgr": "systemd",
     "default_ipv4": {"address": "192.0.2.10"},
+    "all_ipv4_addresses": ["192.0.2.10", "192.0.2.11"],
 }
 GOOD_SITE = {
     "matrixrtc_server_name": "example.org",
@@ -55,6 +56,12 @@ GOOD_SITE = {
     "matrixrtc_tls_private_key": "FOLDER/good.key",
     "matrixrtc_media_address": "8.8.8.8",
     "matrixrtc_turn_udp": True,
+    "matrixrtc_turn_tls": "address",
+    "matrixrtc_turn_domain": "turn.example.org",
+    "matrixrtc_turn_address": "192.0.2.11",
+    "matrixrtc_turn_tls_certificate": "FOLDER/good.crt",
+    "matrixrtc_turn_tls_private_key": "FOLDER/good.key",
+    "livekit_turn_tls_port": 21479,
     "matrixrtc_call_domain": CALL_DOMAIN,
     "matrixrtc_call_tls_certificate": "FOLDER/call.crt",
     "matrixrtc_call_tls_private_key": "FOLDER/good.key",

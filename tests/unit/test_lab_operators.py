@@ -93,9 +93,10 @@ def test_what_is_refused(tmp_path: Path, yml: str, said: str) -> None:
 @pytest.mark.parametrize("lab", SETTINGS.labs.values(), ids=lambda lab: lab.name)
 def test_every_host_of_labs_yml_can_be_set_up(lab: definitions.Lab) -> None:
     addresses = {"client": "172.30.0.3", **{host.name: "172.30.0.10" for _site, host in lab.places}}
+    addresses |= {f"{name}.second": "172.30.0.110" for name in list(addresses)}
     for one, host in lab.places:
         files = host.operator.files(
-            site=one, image=SETTINGS.images[host.image], secrets=SECRETS, addresses=addresses
+            site=one, host=host, image=SETTINGS.images[host.image], secrets=SECRETS, addresses=addresses
         )
         paths = {file.path for file in files}
         assert set(host.operator.permissions) <= paths

@@ -45,6 +45,8 @@ SITE: dict[str, Any] = {
     "nginx_proxy_private_key": "/etc/ssl/rtc.key",
     "nginx_proxy_token_service_port": 8080,
     "nginx_proxy_sfu_port": 7880,
+    "nginx_proxy_listen_addresses": [],
+    "nginx_proxy_turn_tls": "",
     "__nginx_proxy_token_path": TOKEN,
     "__nginx_proxy_sfu_path": SFU,
     "__nginx_proxy_homeserver_comes": False,

@@ -26,9 +26,12 @@ MARKERS = ("<!-- BEGIN_ANSIBLE_DOCS -->", "<!-- END_ANSIBLE_DOCS -->")
 LONGEST_TASK_FILE = 80
 INCLUDES = {f"ansible.builtin.{kind}_{what}" for kind in ("import", "include") for what in ("tasks", "role")}
 # Settings of the validation itself, facts and what a folder holds, which no role has among its defaults.
+NOT_VARIABLES = {
+    *("secret", "redis_fault", "architecture", "distribution", "artifact"),
+    *("own_sites", "own_addresses", "first_addresses"),
+}
 # Messages about who is where name a group of the inventory.
 INVENTORY_GROUPS = {"matrixrtc_rtc", "matrixrtc_sfu"}
-NOT_VARIABLES = {"secret", "redis_fault", "architecture", "distribution", "artifact"}
 
 
 def name_of(path: Path) -> str:

@@ -127,7 +127,7 @@ def test_the_proxy_is_in_no_file_that_others_read() -> None:
 # Renewals
 
 
-def hooked(folder: Path, mode: str, lineage: str, nginx: int = 0) -> tuple[int, list[str]]:
+def hooked(folder: Path, mode: str, lineage: str, nginx: int = 0, **given: str) -> tuple[int, list[str]]:
     """Run the hook with an nginx and a systemctl that only note how they are called."""
     notes = folder / "notes"
     for name, status in (("nginx", nginx), ("systemctl", 0)):
@@ -135,7 +135,7 @@ def hooked(folder: Path, mode: str, lineage: str, nginx: int = 0) -> tuple[int, 
         program.write_text(f'#!/bin/sh\necho "{name} $*" >> {notes}\nexit {status}\n')
         program.chmod(0o755)
     hook = folder / "hook"
-    text = role(matrixrtc_tls_mode=mode).file("hook.sh.j2")
+    text = role(matrixrtc_tls_mode=mode, **given).file("hook.sh.j2")
     hook.write_text(text.replace("PATH=", f"PATH={folder}:", 1))
     environment = {"PATH": os.environ["PATH"], "RENEWED_LINEAGE": lineage}
     done = subprocess.run(["/bin/sh", str(hook)], env=environment, check=False)
@@ -147,6 +147,15 @@ def hooked(folder: Path, mode: str, lineage: str, nginx: int = 0) -> tuple[int, 
 )
 def test_a_renewal_reloads_nginx(tmp_path: Path, mode: str, lineage: str) -> None:
     assert hooked(tmp_path, mode, lineage) == (0, ["nginx -t -q", "systemctl reload nginx"])
+
+
+def test_a_renewal_for_the_relay_reloads_nginx_where_there_is_one(tmp_path: Path) -> None:
+    relay = {"matrixrtc_turn_tls": "address", "matrixrtc_turn_domain": "turn.example.org"}
+    for given, done in (({}, []), (relay, ["nginx -t -q", "systemctl reload nginx"])):
+        lineage = "/etc/letsencrypt/live/turn.example.org"
+        assert hooked(tmp_path, "certbot", lineage, **given) == (0, done)
+    watched = role(matrixrtc_tls_mode="acme_sh", **relay).file("reload.path.j2")
+    assert "PathChanged=/root/.acme.sh/turn.example.org_ecc/fullchain.cer\n" in watched
 
 
 def test_other_renewals_do_not(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import pytest
 import steps
 import yaml
+from figures import record
 from lab_playbooks import INVENTORY, play
 from on_host import program, put
 
@@ -25,7 +26,31 @@ FORBIDDEN = (
     "198.18.0.1",
     "0.0.0.1",
     "224.0.0.1",
+    "240.0.0.1",
+    "255.255.255.255",
 )
+PAGES = (
+    f"https://{SITE}/",
+    f"https://matrix.{SITE}/_matrix/client/versions",
+    f"https://rtc.{SITE}/livekit/jwt/healthz",
+)
+NARROW = b"""\
+table inet narrow {
+    chain out {
+        type filter hook output priority -10; policy accept;
+        oifname lo accept
+        meta l4proto udp drop
+        tcp dport != 443 drop
+    }
+}
+"""
+LISTED = "ls -l --time-style=full-iso /etc/nginx/modules-enabled /etc/nginx/sites-available"
+ASK_CERTIFICATE = (
+    f"echo | openssl s_client -connect turn.{SITE}:443 -servername turn.{SITE} 2>/dev/null"
+    " | openssl x509 -noout -fingerprint"
+)
+QUICK = 5.0  # s, from joining to the other's first picture
+CERTIFICATE = f"/etc/ssl/lab/turn.{SITE}.crt"
 
 ELSEWHERE = "8.8.8.8"  # a public address; a channel to it is bound, and nothing is sent
 
@@ -47,9 +72,75 @@ def address(sfu):
     return sfu.check_output("hostname -I").split()[0]
 
 
-def test_a_call_over_the_relay_alone():
+def test_calls_over_each_relay_alone():
     run = play("verify").ok()
+    assert re.search(r"ok +turn_udp .*", run.output), run.output
+    assert re.search(r"ok +turn_tls .*", run.output), run.output
+    quick = figure_of("turn_tls", run.output)
+    assert quick <= QUICK
+    record("first picture over TURN/TLS", quick, budget=QUICK)
+
+
+def figure_of(check, output):
+    """The seconds in the line of a check."""
+    return float(re.search(rf"{check} .* ([0-9.]+) s$", output, re.MULTILINE).group(1))
+
+
+def test_where_nothing_but_443_passes_calls_work_and_sites_answer(client):
+    """The caller's network drops all UDP and every TCP port but 443."""
+    put(client, "/run/narrow.nft", NARROW)
+    client.check_output("nft -f /run/narrow.nft")
+    try:
+        run = play("verify")
+        pages = [client.check_output(f"curl -s -o /dev/null -w '%{{http_code}}' {page}") for page in PAGES]
+    finally:
+        client.check_output("nft delete table inet narrow")
+    assert re.search(r"ok +turn_tls", run.output), run.output
+    assert re.search(r"FAIL +turn_udp", run.output), run.output
+    assert pages == ["200"] * len(PAGES)
+
+
+def test_a_relay_over_tls_that_does_not_answer_is_named_with_the_remedy(sfu):
+    """LiveKit's port behind nginx is closed: everything else works, the call over TLS does not."""
+    sfu.check_output("nft insert rule inet filter input iifname lo tcp dport 5349 drop")
+    try:
+        run = play("verify")
+    finally:
+        sfu.check_output("systemctl reload nftables")
+    assert run.status != 0
+    assert re.search(r"FAIL +turn_tls", run.output), run.output
+    assert "nobody answers TURN at its name on 443" in " ".join(run.output.split())
     assert re.search(r"ok +turn_udp", run.output), run.output
+
+
+def test_a_renewed_certificate_needs_a_reload_of_nginx_and_nothing_else(sfu, client):
+    ask = ASK_CERTIFICATE
+    before, livekit = client.check_output(ask), sfu.check_output("systemctl show -P InvocationID livekit")
+    sfu.check_output(f"cp -p {CERTIFICATE} /run/turn.crt && cp -p {CERTIFICATE[:-3]}key /run/turn.key")
+    try:
+        sfu.check_output(
+            f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+            f"-subj /CN=turn.{SITE} -addext subjectAltName=DNS:turn.{SITE} "
+            f"-out {CERTIFICATE} -keyout {CERTIFICATE[:-3]}key"
+        )
+        sfu.check_output("systemctl reload nginx && sleep 1")
+        assert client.check_output(ask) != before
+    finally:
+        sfu.check_output(f"mv /run/turn.crt {CERTIFICATE} && mv /run/turn.key {CERTIFICATE[:-3]}key")
+        sfu.check_output("systemctl reload nginx && sleep 1")
+    assert client.check_output(ask) == before
+    assert sfu.check_output("systemctl show -P InvocationID livekit") == livekit
+
+
+def test_a_split_by_name_is_refused_where_others_share_the_port(sfu):
+    before = sfu.check_output(LISTED)
+    run = play("site", "-e", "matrixrtc_turn_tls=sni")
+    said = " ".join(run.output.split())
+    assert run.status != 0
+    assert "matrixrtc_turn_tls: /etc/nginx/sites-enabled/operator.conf:19 listens on port 443" in said
+    assert "Ways out: a second address of this host" in said
+    assert run.changed == 0
+    assert sfu.check_output(LISTED) == before
 
 
 def test_a_relay_that_nobody_reaches_is_named_with_the_remedy(sfu):
@@ -66,14 +157,15 @@ def test_a_relay_that_nobody_reaches_is_named_with_the_remedy(sfu):
     assert re.search(r"ok +call_video", run.output), run.output
 
 
-def test_the_relay_sends_to_the_sfu_and_to_no_forbidden_network(client, address):
+@pytest.mark.parametrize("way", ["udp", "tls"])
+def test_the_relay_sends_to_the_sfu_and_to_no_forbidden_network(client, address, way):
     users = yaml.safe_load((INVENTORY / "host_vars" / "matrix" / "users.yml").read_text())
     given = {
         "server_name": SITE,
         "domain": f"rtc.{SITE}",
         "token": users["matrixrtc_probe_users"][0]["access_token"],
         "ca": CA,
-        "relay": [address, 3478],
+        "relay": [address, 3478, "udp"] if way == "udp" else [f"turn.{SITE}", 443, "tls"],
         "peers": [address, *FORBIDDEN, ELSEWHERE],
     }
     put(client, "/run/relayed_peers.py", program("relayed_peers.py"))
@@ -89,6 +181,7 @@ def test_what_is_reachable_from_outside_is_the_relay_and_not_its_ports(sfu):
     rules = sfu.check_output("nft list ruleset")
     assert "udp dport { 3478, 7882-7885 } accept" in rules
     assert "30000" not in rules
+    assert "5349" not in rules
 
 
 def test_secrets_of_other_relays_are_only_where_livekit_reads_them(sfu):
