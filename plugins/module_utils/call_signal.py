@@ -71,11 +71,11 @@ class Advertisement:
 
     server_version: str = ""
     ice_servers: list[str] = field(default_factory=list)
-    relays: list[Relay] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     user: str = ""
     password: str = ""
     own_user: str = ""
+    relays: list[Relay] = field(default_factory=list)
 
 
 def varint(number: int) -> bytes:
