@@ -51,6 +51,62 @@ def test_no_file_holds_the_secret() -> None:
     assert SECRET not in role.file("livekit.yaml.j2") + unit
 
 
+CLUSTER = {"matrixrtc_redis_password": "the-password-of-redis"}
+
+
+def test_one_node_has_nothing_of_a_cluster() -> None:
+    assert not {"redis", "signal_relay", "node_selector", "region"} & config().keys()
+
+
+@pytest.mark.parametrize(
+    ("redis", "expected"),
+    [
+        ({"address": "10.0.0.9:6379"}, {"address": "10.0.0.9:6379"}),
+        (
+            {"address": "10.0.0.9:6379", "username": "calls", "db": "3"},
+            {"address": "10.0.0.9:6379", "username": "calls", "db": 3},
+        ),
+        (
+            {"sentinel": {"master": "calls", "addresses": ["10.0.0.7:26379"]}},
+            {"sentinel_master_name": "calls", "sentinel_addresses": ["10.0.0.7:26379"]},
+        ),
+        ({"cluster": ["10.0.0.7:6379"]}, {"cluster_addresses": ["10.0.0.7:6379"]}),
+        (
+            {"address": "redis:1", "tls": True, "ca_file": "/ca.pem", "server_name": "matrixrtc-redis"},
+            {
+                "address": "redis:1",
+                "tls": {"enabled": True, "server_name": "matrixrtc-redis", "ca_cert_file": "/ca.pem"},
+            },
+        ),
+    ],
+)
+def test_a_node_of_a_cluster_is_told_of_redis(redis: dict[str, Any], expected: dict[str, Any]) -> None:
+    text = Role("livekit", matrixrtc_redis=redis, **CLUSTER).file("redis.yaml.j2")
+    # Sentinel mode has limits of 200 ms unless others are set
+    limits = {"db": 0, "dial_timeout": 5000, "read_timeout": 3000, "write_timeout": 3000}
+    assert yaml.safe_load(text) == {**limits, **expected}
+    assert CLUSTER["matrixrtc_redis_password"] not in text
+
+
+def test_the_password_of_redis_is_in_the_units_environment() -> None:
+    role = Role("livekit", matrixrtc_redis={"address": "10.0.0.9:6379"}, matrixrtc_redis_password='a"b\\c')
+    assert 'REDIS_PASSWORD="a\\"b\\\\c"' in role.file("environment.j2")
+    unit = role.file("service.j2", role="common", common_unit=role.value("__livekit_unit"))
+    assert "EnvironmentFile=/etc/matrixrtc/livekit/environment" in unit
+
+
+def test_a_further_node_is_heard_by_the_front_and_reports_to_it() -> None:
+    found = config(matrixrtc_host_parts=["sfu"], matrixrtc_node_address="10.0.0.2", **CLUSTER)
+    assert found["bind_addresses"] == ["127.0.0.1", "10.0.0.2"]
+    assert found["webhook"]["urls"] == ["https://rtc.example.org/livekit/jwt/sfu_webhook"]
+
+
+def test_which_node_gets_a_room_is_said_in_livekits_words() -> None:
+    selector = {"kind": "regionaware", "regions": [{"name": "north", "lat": 60, "lon": 10}]}
+    found = config(matrixrtc_node_selector=selector, matrixrtc_region="north")
+    assert (found["node_selector"], found["region"]) == (selector, "north")
+
+
 def test_values_given_as_text_become_numbers() -> None:
     """As `-e livekit_port=1234` gives them."""
     found = config(livekit_port="1234", livekit_tcp_port="1235", livekit_udp_port="1236")

@@ -483,3 +483,33 @@ def test_no_mark_is_left_and_none_is_unknown() -> None:
     assert marks == ALL_FEATURES
     assert rendered().count("@revision@") == 1
     assert not re.search(r"^\s*@!?[a-z0-9]+@", rendered(), re.MULTILINE)
+
+
+NODES = {"nginx_proxy_sfu_nodes": ["10.0.0.2:7880", "10.0.0.3:7880"], "nginx_proxy_sfu_sources": ["10.0.0.2"]}
+
+
+def test_one_node_has_no_upstream() -> None:
+    assert not named(parsed(), "upstream")
+    assert f"= {TOKEN}/sfu_webhook" not in locations(parsed())
+
+
+def test_signalling_goes_to_every_node_and_past_one_that_is_gone() -> None:
+    tree = parsed(**NODES)
+    (upstream,) = named(tree, "upstream")
+    servers_of = [line.split()[0] for line in values(upstream.block or (), "server")]
+    assert servers_of == ["127.0.0.1:7880", "10.0.0.2:7880", "10.0.0.3:7880"]
+    for route in SFU_ROUTES:
+        block = locations(tree)[f"= {route}"]
+        assert values(block, "proxy_pass") == [f"http://matrixrtc_sfu_nodes{route.removeprefix(SFU)}"]
+        assert values(block, "proxy_next_upstream") == ["error timeout"]
+    for route in TOKEN_ROUTES:
+        assert values(locations(tree)[f"= {route}"], "proxy_pass")[0].startswith("http://127.0.0.1:8080")
+
+
+def test_reports_are_taken_from_nodes_alone() -> None:
+    tree = parsed(**NODES)
+    assert map_of(tree, "$matrixrtc_is_node") == [("10.0.0.2", "1")]
+    block = locations(tree)[f"= {TOKEN}/sfu_webhook"]
+    (condition,) = named(block, "if")
+    assert "$matrixrtc_is_node" in " ".join(condition.arguments)
+    assert values(condition.block or (), "return") == ["404"]
