@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import pytest
 import steps
@@ -98,7 +97,7 @@ def test_secrets_are_only_where_they_are_read(host):
     ("wish", "says"),
     [
         ({"port": 6380, "password": "somebody-elses-password"}, "does not take the password"),
-        ({"port": 6399, "password": "x" * 20}, "does not answer"),
+        ({"port": 6399, "password": "x" * 20}, "(asked for 10 s)"),
     ],
 )
 def test_a_redis_that_does_not_do_is_named_before_anything_changes(host, wish, says):
@@ -113,13 +112,11 @@ def test_a_redis_that_does_not_do_is_named_before_anything_changes(host, wish, s
         },
         "matrixrtc_redis_password": wish["password"],
     }
-    begun = time.monotonic()
     run = play("site", "-e", json.dumps(given))
     assert run.status != 0
     assert run.changed == 0, run.output
     assert "matrixrtc_redis" in run.output
     assert says in run.output, run.output
-    assert time.monotonic() - begun < 60
     assert wish["password"] not in run.output.replace(json.dumps(given), "")
 
 
