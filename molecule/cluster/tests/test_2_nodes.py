@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import steps
-from calls import Calls, address_of, docker
+from calls import Calls, Seen, address_of, docker
 from figures import record
 from lab_playbooks import INVENTORY, play
 
 NODES = ("matrix", "sfu2", "sfu3")
 LOST_BUDGET = 15.0  # seconds until everybody has a picture again
+# A busy machine leaves everybody without a picture for a second or two; a connection made anew takes longer.
+HICCUP = 3.0
 SETTINGS = Path(INVENTORY, "group_vars", "all", "test.yml")
 
 
@@ -36,6 +38,13 @@ def begun(name: str) -> str:
     """Which start of LiveKit a node runs."""
     (host,) = steps.hosts(name)
     return str(host.check_output("systemctl show --property=InvocationID --value livekit"))
+
+
+def assert_unnoticed(seen: list[Seen]) -> None:
+    """Nobody had to come back, went to another node, or was without a picture for long."""
+    assert seen
+    assert [(one.made_anew, len(one.addresses)) for one in seen] == [(0, 1)] * len(seen), seen
+    assert max(one.longest for one in seen) <= HICCUP, seen
 
 
 def await_nodes() -> None:
@@ -69,32 +78,38 @@ def test_a_lost_node_is_not_missed_for_long(node_at):
     record("cluster: picture back after a node is lost", max(waits), budget=LOST_BUDGET)
     assert 0 < max(waits) <= LOST_BUDGET, calls.seen
     assert all(len(one.addresses) == 2 for one in calls.of(ours)), calls.seen
-    elsewhere = [one for one in calls.seen if one.call != ours]
-    assert [one.gaps for one in elsewhere] == [[]] * 4, calls.seen
+    assert_unnoticed([one for one in calls.seen if one.call != ours])
 
 
 def test_a_minute_without_redis_ends_no_call():
     (front,) = steps.hosts("matrix")
-    before = [begun(name) for name in NODES]
     with Calls(3) as calls:
         calls.places()
         front.check_output("systemctl stop matrixrtc-redis")
-        stopped = time.monotonic()
         try:
-            run = play("site", "--tags", "livekit")
-            time.sleep(max(0.0, stopped + 60 - time.monotonic()))
+            time.sleep(60)
             assert front.run("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:7880/").stdout == "406"
         finally:
             front.check_output("systemctl start matrixrtc-redis")
         await_nodes()
         time.sleep(5)
+    longest = max(one.longest for one in calls.seen)
+    record("cluster: longest time without a picture, Redis gone for 60 s", longest, budget=HICCUP)
+    assert_unnoticed(calls.seen)
+
+
+def test_nothing_is_restarted_because_redis_is_away():
+    (front,) = steps.hosts("matrix")
+    before = [begun(name) for name in NODES]
+    front.check_output("systemctl stop matrixrtc-redis")
+    try:
+        run = play("site", "--tags", "livekit")
+    finally:
+        front.check_output("systemctl start matrixrtc-redis")
+    await_nodes()
     assert run.status != 0
     assert "does not answer" in run.output, run.output
     assert [begun(name) for name in NODES] == before
-    record(
-        "cluster: longest time without a picture, Redis gone for 60 s", max(one.longest for one in calls.seen)
-    )
-    assert [(one.gaps, one.made_anew) for one in calls.seen] == [([], 0)] * 6
 
 
 def test_a_drained_node_drops_nobody_and_takes_nobody(node_at):
@@ -107,7 +122,7 @@ def test_a_drained_node_drops_nobody_and_takes_nobody(node_at):
         assert run.status == 0, run.output
     assert "FAILED - RETRYING" in run.output, "it had to wait for the call"
     assert host.check_output("systemctl show --property=ActiveState --value livekit") == "inactive"
-    dropped = [one for one in calls.seen if one.gaps or one.made_anew]
+    dropped = [one for one in calls.seen if one.longest > HICCUP or one.made_anew or len(one.addresses) > 1]
     record(
         "cluster: participants dropped while a node is drained", len(dropped), unit="participants", budget=0
     )
@@ -126,7 +141,7 @@ def test_a_node_is_removed_and_another_added_while_people_talk(node_at):
         steps.assert_as_before(gone)
         play("site").ok()
         time.sleep(3)
-    assert [one.gaps for one in calls.seen] == [[]] * 4, calls.seen
+    assert_unnoticed(calls.seen)
     steps.assert_calls_work()
 
 
