@@ -14,8 +14,9 @@ from lab_playbooks import INVENTORY, play
 
 NODES = ("matrix", "sfu2", "sfu3")
 LOST_BUDGET = 15.0  # seconds until everybody has a picture again
-# A busy machine leaves everybody without a picture for a second or two; a connection made anew takes longer.
-HICCUP = 3.0
+# A busy machine leaves everybody without a picture for up to 3 s: measured with linters beside the calls.
+# A call that ends because of Redis or a node is without one for 5 to 60 s.
+HICCUP = 5.0
 SETTINGS = Path(INVENTORY, "group_vars", "all", "test.yml")
 
 
