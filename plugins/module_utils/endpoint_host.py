@@ -130,7 +130,7 @@ def sockets_check(site: Site, host: Host) -> Check:
     udp = port_range(site.udp_ports)
     inner = {port: tcp_listeners(found, port) for port in (site.sfu_port, site.token_service_port)}
     outer = {f"TCP {site.tcp_port}": tcp_listeners(found, site.tcp_port)} if site.tcp_port else {}
-    media = [one for one in found if one.protocol == "udp" and udp.first <= one.port <= udp.last]
+    media = media_listeners(site, found)
     if media or not opens_on_demand(host):
         outer[f"UDP {udp}"] = media
     missing = [f"TCP {port}" for port, held in inner.items() if not held]
@@ -144,6 +144,12 @@ def sockets_check(site: Site, host: Host) -> Check:
         opened = ", ".join(sorted({str(one.port) for one in media})) or "on demand"
         return SOCKETS.ok(f"TCP {' and '.join(map(str, inner))} on loopback, {', '.join(outer)}: {opened}")
     return SOCKETS.fail("; ".join(seen), *sockets_cause(site, missing, public))
+
+
+def media_listeners(site: Site, found: Sequence[Listener]) -> list[Listener]:
+    """Who listens on the UDP ports for media."""
+    udp = port_range(site.udp_ports)
+    return [one for one in found if one.protocol == "udp" and udp.first <= one.port <= udp.last]
 
 
 def tcp_listeners(found: Sequence[Listener], port: int) -> list[Listener]:

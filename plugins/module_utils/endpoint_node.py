@@ -13,11 +13,19 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from .checks import Check, Outline, run_jobs
-from .endpoint_host import Host, firewall_check, settings_check, tcp_listeners, units_check
+from .endpoint_host import (
+    LIVEKIT_SETTINGS,
+    Host,
+    firewall_check,
+    media_listeners,
+    opens_on_demand,
+    settings_check,
+    tcp_listeners,
+    units_check,
+)
 from .endpoint_livekit import flat_settings, list_at
 from .endpoint_service import CLOSED_TIMEOUT, media_tcp_check
 from .endpoint_site import START_LIVEKIT, Site
-from .inputs_values import port_range
 from .sockets import listeners
 
 NOT_READY = 406
@@ -52,16 +60,14 @@ def sockets_check(site: Site, host: Host) -> Check:
     """Signalling is on the node's own address and on loopback, and not on every address."""
     found = list(listeners(host.process_folder))
     held = [ip_address(one.address) for one in tcp_listeners(found, site.sfu_port)]
-    udp = port_range(site.udp_ports)
-    is_range = flat_settings(host.read("livekit/livekit.yaml")).get("rtc.port_range_start", "0") != "0"
     seen = ", ".join(f"TCP {site.sfu_port} on {address}" for address in held) or "nothing listens"
     wrong = []
     if not [address for address in held if not address.is_loopback]:
         wrong.append("the front cannot reach signalling: it is on loopback only")
     if [address for address in held if address.is_unspecified]:
         wrong.append("signalling listens on every address")
-    if not is_range and not any(one.protocol == "udp" and udp.first <= one.port <= udp.last for one in found):
-        wrong.append(f"nothing listens on UDP {udp}")
+    if not opens_on_demand(host) and not media_listeners(site, found):
+        wrong.append(f"nothing listens on UDP {site.udp_ports}")
     if site.tcp_port and not tcp_listeners(found, site.tcp_port):
         wrong.append(f"nothing listens on TCP {site.tcp_port}")
     if wrong:
@@ -71,7 +77,7 @@ def sockets_check(site: Site, host: Host) -> Check:
 
 def webhook_check(site: Site, host: Host) -> Check:
     """The node reaches the token service, which has to learn who leaves rooms that are here."""
-    hooks = list_at(flat_settings(host.read("livekit/livekit.yaml")), "webhook.urls")
+    hooks = list_at(flat_settings(host.read(LIVEKIT_SETTINGS)), "webhook.urls")
     if not hooks:
         return WEBHOOK.skip("no webhook is set; see node_livekit_settings")
     answer = site.http.request("POST", hooks[0], body={})
@@ -82,7 +88,7 @@ def webhook_check(site: Site, host: Host) -> Check:
         "the front does not take reports from this node, so nobody learns who left a room here: after a "
         "crash people stay in the call for up to an hour",
         "run site.yml (role nginx_proxy); where the node's packets come from another address than the "
-        "inventory knows, add it to nginx_proxy_sfu_sources",
+        "inventory knows, set nginx_proxy_sfu_sources to those of all nodes, that one included",
     )
 
 

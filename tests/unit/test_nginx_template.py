@@ -47,6 +47,8 @@ SITE: dict[str, Any] = {
     "nginx_proxy_sfu_port": 7880,
     "nginx_proxy_listen_addresses": [],
     "nginx_proxy_turn_tls": "",
+    "nginx_proxy_sfu_nodes": [],
+    "nginx_proxy_sfu_sources": [],
     "__nginx_proxy_token_path": TOKEN,
     "__nginx_proxy_sfu_path": SFU,
     "__nginx_proxy_homeserver_comes": False,
