@@ -69,3 +69,9 @@ class Role:
             if equals and not line.startswith("#"):
                 found.setdefault(name, []).append(value)
         return found
+
+
+def environment_of(role: Role) -> str:
+    """The file with a service's environment."""
+    kept = {"livekit": "__livekit_environment", "lk_jwt_service": "__lk_jwt_service_environment_kept"}
+    return role.file("environment.j2", role="common", common_environment=role.value(kept[role.name]))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from role_rendering import SECRET, SITE, Role, probed
+from role_rendering import SECRET, SITE, Role, environment_of, probed
 
 from lab.artifacts import LIVEKIT, parse_wishes
 from lab.progress import Progress
@@ -90,7 +90,7 @@ def test_a_node_of_a_cluster_is_told_of_redis(redis: dict[str, Any], expected: d
 
 def test_the_password_of_redis_is_in_the_units_environment() -> None:
     role = Role("livekit", matrixrtc_redis={"address": "10.0.0.9:6379"}, matrixrtc_redis_password='a"b\\c')
-    assert 'REDIS_PASSWORD="a\\"b\\\\c"' in role.file("environment.j2")
+    assert 'REDIS_PASSWORD="a\\"b\\\\c"' in environment_of(role)
     unit = role.file("service.j2", role="common", common_unit=role.value("__livekit_unit"))
     assert "EnvironmentFile=/etc/matrixrtc/livekit/environment" in unit
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from role_rendering import SECRET, Role, probed
+from role_rendering import SECRET, Role, environment_of, probed
 
 HOSTS = """\
 127.0.0.1 localhost
@@ -22,7 +22,7 @@ HOSTS = """\
 def environment(**given: Any) -> dict[str, str]:
     """The environment as systemd reads it from the file (`src/basic/env-file.c`, in double quotes)."""
     found = {}
-    for line in Role("lk_jwt_service", **given).file("environment.j2").splitlines():
+    for line in environment_of(Role("lk_jwt_service", **given)).splitlines():
         parsed = re.fullmatch(r'([A-Za-z_][A-Za-z0-9_]*)="(.*)"', line)
         if parsed:
             found[parsed.group(1)] = re.sub(r'\\(["\\`$])', r"\1", parsed.group(2))
@@ -46,7 +46,7 @@ def test_default_environment() -> None:
 def test_no_file_holds_the_secret() -> None:
     role = Role("lk_jwt_service")
     unit = role.file("service.j2", role="common", common_unit=role.value("__lk_jwt_service_unit"))
-    assert SECRET not in role.file("environment.j2") + role.file("hosts.j2") + unit
+    assert SECRET not in environment_of(role) + role.file("hosts.j2") + unit
 
 
 def test_access_list_is_what_the_site_says() -> None:
