@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from server_support import serving
 
 PROGRAM = Path(__file__).parents[2] / "roles" / "nginx_proxy" / "files" / "node_watch.py"
 
@@ -26,27 +25,14 @@ def watch() -> ModuleType:
     return module
 
 
-@contextmanager
-def livekit(answer: bytes) -> Iterator[str]:
+def livekit(answer: bytes) -> AbstractContextManager[str]:
     """A node that says this to every request. Yields its address."""
-    server = socket.create_server(("127.0.0.1", 0))
 
-    def serve() -> None:
-        while True:
-            try:
-                connection, _peer = server.accept()
-            except OSError:
-                return
-            with connection:
-                connection.recv(1000)
-                connection.sendall(answer)
+    def talk(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(answer)
 
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-    finally:
-        server.shutdown(socket.SHUT_RDWR)  # wakes the thread up
-        server.close()
+    return serving(talk)
 
 
 def looks(watch: ModuleType, node: object, times: int) -> list[bool]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import pytest
 from ansible_collections.matrixrtc.backend.plugins.module_utils.redis_client import (
@@ -16,6 +15,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.redis_client imp
     await_usable,
     usable,
 )
+from server_support import serving
 
 OK, PONG = b"+OK\r\n", b"+PONG\r\n"
 MASTER = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
@@ -23,33 +23,22 @@ REPLICA = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$9\r\nconnected\r\n:0\
 PLAIN = Login()
 
 
-@contextmanager
-def answering(answers: Mapping[str, bytes]) -> Iterator[str]:
+def answering(answers: Mapping[str, bytes]) -> AbstractContextManager[str]:
     """A server that answers each command by its first word; '' stands for all others. Yields its address."""
-    server = socket.create_server(("127.0.0.1", 0))
 
-    def serve() -> None:
-        while True:
-            try:
-                connection, _peer = server.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as stream:
-                while count := stream.readline():
-                    words = []
-                    for _word in range(int(count[1:])):
-                        size = int(stream.readline()[1:])
-                        words.append(stream.read(size + 2)[:-2].decode())
-                    answer = answers.get(words[0], answers.get("", b""))
-                    if not answer:
-                        break
-                    connection.sendall(answer)
+    def talk(connection: socket.socket) -> None:
+        with connection.makefile("rb") as stream:
+            while count := stream.readline():
+                words = []
+                for _word in range(int(count[1:])):
+                    size = int(stream.readline()[1:])
+                    words.append(stream.read(size + 2)[:-2].decode())
+                answer = answers.get(words[0], answers.get("", b""))
+                if not answer:
+                    break
+                connection.sendall(answer)
 
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-    finally:
-        server.close()
+    return serving(talk)
 
 
 def test_a_master_that_takes_the_password():

@@ -14,12 +14,6 @@ RELEASE = "element-hq/element-call/releases/download"
 
 
 @pytest.fixture(scope="module")
-def client():
-    (host,) = steps.hosts("lab_client")
-    return host
-
-
-@pytest.fixture(scope="module")
 def server():
     (host,) = steps.hosts("matrixrtc_element_call")
     return host

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
-import steps
 from lab_playbooks import play
 
 CONFIRMED = ("-e", "matrixrtc_load_confirm=rtc.stuck.test")
 SHORT = ("-e", '{"matrixrtc_load_steps": [[2, 1], [4, 1]], "matrixrtc_load_seconds": 5}')
-
-
-@pytest.fixture(scope="module")
-def sfu():
-    (host,) = steps.hosts("matrixrtc_rtc")
-    return host
 
 
 def test_every_participant_gets_the_picture_and_the_sfu_is_measured(tmp_path):
@@ -45,11 +37,11 @@ def test_a_load_is_only_for_a_site_of_ones_own():
     assert "matrixrtc_load_confirm: '' is not 'rtc.stuck.test'" in run.output, run.output
 
 
-def test_an_sfu_that_is_down_is_named(sfu):
-    sfu.check_output("systemctl stop livekit")
+def test_an_sfu_that_is_down_is_named(rtc):
+    rtc.check_output("systemctl stop livekit")
     try:
         run = play("load_test", *CONFIRMED, *SHORT)
     finally:
-        sfu.check_output("systemctl start livekit")
+        rtc.check_output("systemctl start livekit")
     assert run.status != 0
     assert "does not answer ListRooms" in " ".join(run.output.split()), run.output

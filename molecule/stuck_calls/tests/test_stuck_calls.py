@@ -25,12 +25,6 @@ YOUNG = {"matrixrtc_stuck_older_than": "30min"}  # a member cannot see the devic
 
 
 @pytest.fixture(scope="module")
-def client():
-    (host,) = steps.hosts("lab_client")
-    return host
-
-
-@pytest.fixture(scope="module")
 def homeserver():
     (host,) = steps.hosts("matrixrtc_homeserver")
     return host

@@ -55,21 +55,9 @@ CERTIFICATE = f"/etc/ssl/lab/turn.{SITE}.crt"
 ELSEWHERE = "8.8.8.8"  # a public address; a channel to it is bound, and nothing is sent
 
 
-@pytest.fixture(scope="module")
-def client():
-    (host,) = steps.hosts("lab_client")
-    return host
-
-
-@pytest.fixture(scope="module")
-def sfu():
-    (host,) = steps.hosts("matrixrtc_rtc")
-    return host
-
-
-@pytest.fixture(scope="module")
-def address(sfu):
-    return sfu.check_output("hostname -I").split()[0]
+@pytest.fixture
+def address(rtc):
+    return rtc.check_output("hostname -I").split()[0]
 
 
 def test_calls_over_each_relay_alone():
@@ -100,57 +88,57 @@ def test_where_nothing_but_443_passes_calls_work_and_sites_answer(client):
     assert pages == ["200"] * len(PAGES)
 
 
-def test_a_relay_over_tls_that_does_not_answer_is_named_with_the_remedy(sfu):
+def test_a_relay_over_tls_that_does_not_answer_is_named_with_the_remedy(rtc):
     """LiveKit's port behind nginx is closed: everything else works, the call over TLS does not."""
-    sfu.check_output("nft insert rule inet filter input iifname lo tcp dport 5349 drop")
+    rtc.check_output("nft insert rule inet filter input iifname lo tcp dport 5349 drop")
     try:
         run = play("verify")
     finally:
-        sfu.check_output("systemctl reload nftables")
+        rtc.check_output("systemctl reload nftables")
     assert run.status != 0
     assert re.search(r"FAIL +turn_tls", run.output), run.output
     assert "nobody answers TURN at its name on 443" in " ".join(run.output.split())
     assert re.search(r"ok +turn_udp", run.output), run.output
 
 
-def test_a_renewed_certificate_needs_a_reload_of_nginx_and_nothing_else(sfu, client):
+def test_a_renewed_certificate_needs_a_reload_of_nginx_and_nothing_else(rtc, client):
     ask = ASK_CERTIFICATE
-    before, livekit = client.check_output(ask), sfu.check_output("systemctl show -P InvocationID livekit")
-    sfu.check_output(f"cp -p {CERTIFICATE} /run/turn.crt && cp -p {CERTIFICATE[:-3]}key /run/turn.key")
+    before, livekit = client.check_output(ask), rtc.check_output("systemctl show -P InvocationID livekit")
+    rtc.check_output(f"cp -p {CERTIFICATE} /run/turn.crt && cp -p {CERTIFICATE[:-3]}key /run/turn.key")
     try:
-        sfu.check_output(
+        rtc.check_output(
             f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
             f"-subj /CN=turn.{SITE} -addext subjectAltName=DNS:turn.{SITE} "
             f"-out {CERTIFICATE} -keyout {CERTIFICATE[:-3]}key"
         )
-        sfu.check_output("systemctl reload nginx && sleep 1")
+        rtc.check_output("systemctl reload nginx && sleep 1")
         assert client.check_output(ask) != before
     finally:
-        sfu.check_output(f"mv /run/turn.crt {CERTIFICATE} && mv /run/turn.key {CERTIFICATE[:-3]}key")
-        sfu.check_output("systemctl reload nginx && sleep 1")
+        rtc.check_output(f"mv /run/turn.crt {CERTIFICATE} && mv /run/turn.key {CERTIFICATE[:-3]}key")
+        rtc.check_output("systemctl reload nginx && sleep 1")
     assert client.check_output(ask) == before
-    assert sfu.check_output("systemctl show -P InvocationID livekit") == livekit
+    assert rtc.check_output("systemctl show -P InvocationID livekit") == livekit
 
 
-def test_a_split_by_name_is_refused_where_others_share_the_port(sfu):
-    before = sfu.check_output(LISTED)
+def test_a_split_by_name_is_refused_where_others_share_the_port(rtc):
+    before = rtc.check_output(LISTED)
     run = play("site", "-e", "matrixrtc_turn_tls=sni")
     said = " ".join(run.output.split())
     assert run.status != 0
     assert "matrixrtc_turn_tls: /etc/nginx/sites-enabled/operator.conf:19 listens on port 443" in said
     assert "Ways out: a second address of this host" in said
     assert run.changed == 0
-    assert sfu.check_output(LISTED) == before
+    assert rtc.check_output(LISTED) == before
 
 
-def test_a_relay_that_nobody_reaches_is_named_with_the_remedy(sfu):
+def test_a_relay_that_nobody_reaches_is_named_with_the_remedy(rtc):
     """The firewall closes 3478/udp: the call as such still works, the one over the relay does not."""
-    sfu.check_output("nft insert rule inet filter input udp dport 3478 drop")
+    rtc.check_output("nft insert rule inet filter input udp dport 3478 drop")
     try:
         run = play("verify")
     finally:
         play("site", "--tags", "firewall").ok()
-        sfu.check_output("systemctl reload nftables")
+        rtc.check_output("systemctl reload nftables")
     assert run.status != 0
     assert re.search(r"FAIL +turn_udp", run.output), run.output
     assert "3478/udp is closed" in " ".join(run.output.split())
@@ -177,14 +165,14 @@ def test_the_relay_sends_to_the_sfu_and_to_no_forbidden_network(client, address,
     assert said == dict.fromkeys(FORBIDDEN, "refused: 401")  # what LiveKit's relay says of a peer it denies
 
 
-def test_what_is_reachable_from_outside_is_the_relay_and_not_its_ports(sfu):
-    rules = sfu.check_output("nft list ruleset")
+def test_what_is_reachable_from_outside_is_the_relay_and_not_its_ports(rtc):
+    rules = rtc.check_output("nft list ruleset")
     assert "udp dport { 3478, 7882-7885 } accept" in rules
     assert "30000" not in rules
     assert "5349" not in rules
 
 
-def test_secrets_of_other_relays_are_only_where_livekit_reads_them(sfu):
+def test_secrets_of_other_relays_are_only_where_livekit_reads_them(rtc):
     relays = {
         "matrixrtc_turn_servers": [
             {"host": "turn.example.org", "port": 3478, "protocol": "udp", "secret": "shared-with-the-relay"},
@@ -201,10 +189,10 @@ def test_secrets_of_other_relays_are_only_where_livekit_reads_them(sfu):
     run = play("site", *wishes)
     try:
         assert run.status == 0, run.output
-        file = sfu.file("/etc/matrixrtc/livekit/turn/secret_0")
+        file = rtc.file("/etc/matrixrtc/livekit/turn/secret_0")
         assert (file.user, file.group, file.mode) == ("root", "livekit", 0o640)
         assert file.content_string == "shared-with-the-relay"
-        config = yaml.safe_load(sfu.file("/etc/matrixrtc/livekit/livekit.yaml").content_string)
+        config = yaml.safe_load(rtc.file("/etc/matrixrtc/livekit/livekit.yaml").content_string)
         assert config["rtc"]["turn_servers"][0]["secret_file"] == file.path
         assert config["rtc"]["turn_servers"][1]["credential"] == "known-to-the-relay"
         shown = run.output.replace(json.dumps(relays), "")
@@ -212,7 +200,7 @@ def test_secrets_of_other_relays_are_only_where_livekit_reads_them(sfu):
         assert "shared-with-the-relay" not in shown
     finally:
         play("site", "--tags", "livekit").ok()
-    assert not sfu.file("/etc/matrixrtc/livekit/turn").exists
+    assert not rtc.file("/etc/matrixrtc/livekit/turn").exists
 
 
 def test_the_next_run_does_nothing():

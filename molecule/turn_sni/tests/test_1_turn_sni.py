@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
 import steps
 from figures import record
 from lab_playbooks import play
@@ -17,18 +16,6 @@ STATUS = "curl -s -o /dev/null -w '%{http_code}'"
 ASK = f"{STATUS} -H 'Content-Type: application/json' -d '{{}}' {ADMINISTRATION}"
 
 
-@pytest.fixture(scope="module")
-def client():
-    (host,) = steps.hosts("lab_client")
-    return host
-
-
-@pytest.fixture(scope="module")
-def sfu():
-    (host,) = steps.hosts("matrixrtc_rtc")
-    return host
-
-
 def test_calls_directly_and_over_the_relay_alone():
     run = play("verify").ok()
     found = re.search(r"ok +turn_tls .* ([0-9.]+) s$", run.output, re.MULTILINE)
@@ -37,17 +24,17 @@ def test_calls_directly_and_over_the_relay_alone():
     record("first picture over TURN/TLS, port shared by name", float(found.group(1)), budget=QUICK)
 
 
-def test_sites_answer_and_know_who_asks(client, sfu):
+def test_sites_answer_and_know_who_asks(client, rtc):
     """The SFU's administration is for the host itself: the split must not make everybody look like it."""
     assert client.check_output(f"{STATUS} {HEALTH}") == "200"
     assert client.check_output(ASK) == "403"
     address = client.check_output("hostname -I").split()[0]
-    assert f"{address} [" in sfu.check_output("tail -n 1 /var/log/nginx/matrixrtc_access.log")
-    assert sfu.check_output(ASK) == "401"  # LiveKit itself, which wants a token
+    assert f"{address} [" in rtc.check_output("tail -n 1 /var/log/nginx/matrixrtc_access.log")
+    assert rtc.check_output(ASK) == "401"  # LiveKit itself, which wants a token
 
 
-def test_nothing_but_port_443_is_reached_from_outside(sfu):
-    listening = sfu.check_output("ss -ltnH")
+def test_nothing_but_port_443_is_reached_from_outside(rtc):
+    listening = rtc.check_output("ss -ltnH")
     for port in (8443, 5350, 5351):
         assert f"127.0.0.1:{port} " in listening, listening
         assert not re.search(rf"(0\.0\.0\.0|\*|\[::\]):{port} ", listening), listening
