@@ -14,12 +14,25 @@ FAIL = "fail"
 WARN = "warn"
 SKIP = "skip"
 STATUSES = (OK, FAIL, WARN, SKIP)
+LEGS = {
+    "announcement": "how clients find the SFU: the homeserver's transports endpoint and the client well-known",
+    "entrance": "client to nginx: names, certificates, closed doors",
+    "token": "client through nginx to the token service",
+    "identity": "token service to homeserver: whose OpenID token is it",
+    "signalling": "client through nginx to the SFU: the websocket",
+    "media": "client to the SFU: UDP and TCP",
+    "leave": "SFU to token service to homeserver: who leaves is out of the call",
+    "host": "the RTC host itself: units, files, firewall, clock",
+}  # the way of a call, in the order in which a client walks it
 WORKERS = 16  # checks wait for the network nearly all the time
 
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check. `cause` and `fix` are filled for everything that is not as it should be."""
+    """The outcome of one check. `cause` and `fix` are filled for everything that is not as it should be.
+
+    `shows`: what a user then sees in Element Call, '' for nothing. `leg`: the part of the way, one of LEGS.
+    """
 
     id: str
     title: str
@@ -29,6 +42,8 @@ class Check:
     cause: str = ""
     fix: str = ""
     seconds: float = 0.0
+    shows: str = ""
+    leg: str = ""
 
 
 @dataclass(frozen=True)
