@@ -40,14 +40,24 @@ def pack(program: Path, target: Path) -> None:
             archive.addfile(member, io.BytesIO(content))
 
 
+def unpack(file: Path, folder: Path) -> Path:
+    """Take the program out of an archive. By content: Debian 12's Python has no filters to extract with."""
+    program = folder / PROGRAM
+    with tarfile.open(file) as archive:
+        content = archive.extractfile(PROGRAM)
+        if content is None:
+            raise LabError(f"{PROGRAM} in {file} is not a file")
+        program.write_bytes(content.read())
+    program.chmod(0o755)
+    return program
+
+
 def version_of(file: Path) -> str:
     """The version that a server binary, or the one in an archive, prints; LabError when it does not."""
     with tempfile.TemporaryDirectory() as work:
         program = file
         if tarfile.is_tarfile(file):
-            with tarfile.open(file) as archive:
-                archive.extract(PROGRAM, work, filter="data")
-            program = Path(work) / PROGRAM
+            program = unpack(file, Path(work))
         found = VERSION.search(run([str(program), "--version"]))
     if not found:
         raise LabError(f"{file} does not say its version; write LAB_LIVEKIT=VERSION={file}")

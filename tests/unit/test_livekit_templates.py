@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import yaml
 from role_rendering import SECRET, SITE, Role, environment_of, probed
 
 from lab.artifacts import LIVEKIT, parse_wishes
+from lab.livekit import unpack
 from lab.progress import Progress
 from lab.store import Store
 
@@ -316,10 +316,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that the lab deploys. Without one in the lab's cache it is made, once."""
     store = Store(Progress(), ARCHITECTURES[platform.machine()])
     artifact = store.obtain(LIVEKIT, parse_wishes(os.environ.get(LIVEKIT.environment, "")))[0]
-    folder = tmp_path_factory.mktemp("livekit")
-    with tarfile.open(artifact.path) as archive:
-        archive.extract("livekit-server", folder, filter="data")
-    return folder / "livekit-server"
+    return unpack(Path(artifact.path), tmp_path_factory.mktemp("livekit"))
 
 
 def ports_of(server: Path, file: Path) -> subprocess.CompletedProcess[str]:
