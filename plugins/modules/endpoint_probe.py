@@ -164,8 +164,16 @@ checks:
     status: {description: "One of V(ok), V(fail), V(warn), V(skip).", type: str}
     expected: {description: What should be seen., type: str}
     seen: {description: What was seen., type: str}
-    cause: {description: "The likely cause, and what users notice.", type: str}
+    shows:
+      description: What users then see in Element Call, and when. Empty when it shows nothing.
+      type: str
+    cause: {description: The likely cause., type: str}
     fix: {description: What to do., type: str}
+    leg:
+      description:
+        - The part of a call's way. One of V(announcement), V(entrance), V(token), V(identity), V(signalling),
+          V(media), V(leave) and V(host).
+      type: str
     seconds: {description: How long the check took., type: float}
   sample:
     - id: sfu_validate
@@ -175,6 +183,8 @@ checks:
       seen: HTTP 502
       cause: "LiveKit is not running: the proxy has nobody to ask."
       fix: systemctl status livekit
+      shows: '"Something went wrong", OPEN_ID_ERROR, after 5 s'
+      leg: signalling
       seconds: 0.012
 failed_ids:
   description: The ids of the checks that failed.

@@ -56,7 +56,7 @@ def test_a_healthy_app() -> None:
 @pytest.mark.parametrize(
     ("path", "instead", "cause"),
     [
-        ("/", REFUSED, "Nobody gets the app"),
+        ("/", REFUSED, "nothing listens"),
         ("/", answer(502), "the release is not in place"),
         ("/room", answer(404), "the release is not in place"),
         ("/", answer(200, "<title>Welcome to nginx</title>"), "another site answers"),
@@ -81,7 +81,7 @@ def test_a_page_that_does_not_work(path: str, instead: Response, cause: str) -> 
             answer(200, {"default_server_config": {"m.homeserver": {"base_url": "https://x.org"}}}),
             "elsewhere",
         ),
-        (REFUSED, "Nobody gets the app"),
+        (REFUSED, "nothing listens"),
     ],
 )
 def test_a_configuration_that_does_not_work(instead: Response, cause: str) -> None:
