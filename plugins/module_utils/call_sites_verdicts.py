@@ -152,7 +152,7 @@ LISTED = Fault(
 ACCESS = Outline(
     "cross_access",
     "What users of other sites may do",
-    "",
+    "what matrixrtc_full_access_homeservers says",
     "token",
     NOTHING,
     (NOT_LISTED, LISTED, MORE_THAN_A_SEAT),

@@ -16,8 +16,8 @@ INDENT = "  "
 DETAIL_INDENT = INDENT + " " * 6
 DETAILS = ("expected", "seen", "shows", "cause", "fix")
 TEXTS = ("id", "title", "leg", *DETAILS)
-NO_RESULT = Fault("{reason}", "put right what the cause names")
-PROBE = Outline("probe", "The probe itself", "checks", "host", faults=(NO_RESULT,))
+NO_RESULT = Fault("the probe broke off: {reason}", "put right what the cause names")
+PROBE = Outline("probe", "The probe itself", "a result", "host", faults=(NO_RESULT,))
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 NOTHING = ""
 NO_TRANSPORT = '"Call is not supported", MISSING_MATRIX_RTC_TRANSPORT, after 5 s'
 OLD_CLIENTS = (
-    "in older clients (Element Call up to 0.23, Element X up to 26.08, widgets): "
-    '"Call is not supported", MISSING_MATRIX_RTC_TRANSPORT'
+    "MISSING_MATRIX_RTC_TRANSPORT in older clients only (Element Call to 0.23, Element X to 26.08, widgets)"
 )
 REFUSED = '"Something went wrong", OPEN_ID_ERROR, after 5 s'
 NO_ACCESS = '"Something went wrong", OPEN_ID_ERROR, after 35 s'
@@ -25,7 +24,7 @@ NO_MEDIA = (
     "SFU_ERROR, "
     "after 22 s"
 )
-SOME_NO_MEDIA = f"nothing for most people; in networks that let only one kind of packet pass: {NO_MEDIA}"
+SOME_NO_MEDIA = '"Waiting for media...", but only for people whose network blocks UDP or TCP'
 NO_PICTURE = "tiles with names, and neither picture nor sound; no error"
 LOST = '"Connection lost. You were disconnected from the call.", without a code, after 5 to 10 s'
 NO_STICKY = "STICKY_EVENTS_NOT_SUPPORTED, in mode matrix_2_0 only"
