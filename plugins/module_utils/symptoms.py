@@ -11,9 +11,7 @@ from collections.abc import Mapping
 
 NOTHING = ""
 NO_TRANSPORT = '"Call is not supported", MISSING_MATRIX_RTC_TRANSPORT, after 5 s'
-OLD_CLIENTS = (
-    "MISSING_MATRIX_RTC_TRANSPORT in older clients only (Element Call to 0.23, Element X to 26.08, widgets)"
-)
+OLD_CLIENTS = "MISSING_MATRIX_RTC_TRANSPORT, but only in Element Call to 0.23, Element X to 26.08 and widgets"
 REFUSED = '"Something went wrong", OPEN_ID_ERROR, after 5 s'
 NO_ACCESS = '"Something went wrong", OPEN_ID_ERROR, after 35 s'
 NO_WAY_BACK = "NO_MATRIX_2_0_AUTHORIZATION_SERVICE or OPEN_ID_ERROR"
