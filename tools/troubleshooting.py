@@ -33,6 +33,7 @@ BEGIN, END = "<!-- BEGIN CHECKS: made by `make docs` -->\n", "<!-- END CHECKS --
 NO_ANSWER_TITLE = "No answer at all"
 # Where checks are declared, from the nearest to the farthest that a person would look at.
 MODULES = (
+    "endpoint_announced",
     "endpoint_discovery",
     "endpoint_service",
     "endpoint_account",

@@ -26,6 +26,7 @@ from .endpoint_media import (
     SILENCE,
     SWITCHED_OFF,
     address_problem,
+    as_advertised,
     ports_of,
     reach_check,
     silence,
@@ -358,7 +359,7 @@ def media_verdicts(
     site: Site, media: Media, seconds: float, force_tcp: bool, prove_encryption: bool
 ) -> list[Check]:
     """Everything about the media part."""
-    protocol = "tcp" if force_tcp else "udp"
+    site, protocol = as_advertised(site, media.survey.heard), "tcp" if force_tcp else "udp"
     connected = connected_verdict(site, media, protocol)
     if connected.status == FAIL:
         why = f"not tried, because {CONNECTED.id} failed"

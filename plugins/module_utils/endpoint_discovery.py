@@ -26,6 +26,7 @@ from .http_client import Response
 from .matrix_client import TRANSPORTS
 from .symptoms import GHOST, NO_ACCESS, NO_APP, NO_TRANSPORT, NO_WAY_BACK, NOTHING, OLD_CLIENTS, REFUSED
 
+UNKNOWN_URL = "https://rtc.example.org/livekit/jwt"  # where nobody knows it, as an example
 FEW_DAYS = 14.0  # a certificate that expires sooner than this should have been renewed
 
 OLD_CERTIFICATE = Fault(
@@ -299,7 +300,7 @@ def foci_check(site: Site, answer: Response) -> Check:
     """Our token service is in the document, written exactly as everywhere else."""
     foci = answer.document().get(FOCI)
     urls = livekit_urls(foci) if isinstance(foci, list) else []
-    announce = {"service_url": site.service_url, "foci": FOCI}
+    announce = {"service_url": site.service_url or UNKNOWN_URL, "foci": FOCI}
     if site.service_url in urls:
         kind = answer.header("Content-Type").partition(";")[0].strip()
         if kind != "application/json":
@@ -382,7 +383,7 @@ def announced_problem(site: Site, entries: Sequence[object], outline: Outline, s
     failed = outline.fail(
         seen,
         fault,
-        service_url=site.service_url,
+        service_url=site.service_url or UNKNOWN_URL,
         homeserver=site.kind.title,
         url=own.get("url") if isinstance(own, dict) else None,
         wanted=site.livekit_url,

@@ -142,6 +142,19 @@ def ports_of(site: Site, protocol: str) -> str:
     return f"UDP {site.udp_ports}" if protocol == "udp" else f"TCP {site.tcp_port}"
 
 
+def as_advertised(site: Site, heard: Advertisement) -> Site:
+    """The site with the ports that its SFU advertises, where nobody said which it has."""
+    if site.knows_ports:
+        return site
+    ports = {
+        protocol: sorted({one.port for one in heard.candidates if one.protocol == protocol})
+        for protocol in ("udp", "tcp")
+    }
+    udp = ports["udp"]
+    span = f"{udp[0]}-{udp[-1]}" if len(udp) > 1 else "".join(map(str, udp))
+    return replace(site, udp_ports=span, tcp_port=max(ports["tcp"], default=0))
+
+
 def reach_check(site: Site, found: Survey, protocol: str) -> Check:
     """Whether the SFU answers on all its addresses of one protocol."""
     outline = UDP if protocol == "udp" else TCP
@@ -176,15 +189,21 @@ def resolved(host: str) -> set[str]:
         return set()
 
 
+def is_media_port(site: Site, port: int) -> bool:
+    """Whether media over UDP comes in on a port."""
+    ports = port_range(site.udp_ports) if site.udp_ports else None
+    return ports is not None and ports.first <= port <= ports.last
+
+
 def stun_check(site: Site, heard: Advertisement) -> Check:
     """Clients are sent neither to somebody else's STUN servers nor to a port that receives their media."""
     places = [stun_place(url) for url in heard.ice_servers if url.startswith("stun:")]
     seen = ", ".join(heard.ice_servers) or "none"
-    ports, media = port_range(site.udp_ports), {candidate.address for candidate in heard.candidates}
+    media = {candidate.address for candidate in heard.candidates}
     own = [
         f"{host}:{port}"
         for host, port in places
-        if ports.first <= port <= ports.last and media & ({host} | resolved(host))
+        if is_media_port(site, port) and media & ({host} | resolved(host))
     ]
     if own:
         return STUN.fail(
@@ -202,8 +221,8 @@ def media_checks(site: Site, access: Access) -> list[Check]:
     if found.error:
         why = f"not tried, because {UDP.id} failed"
         return [UDP.fail(found.error, SHUT_OUT), TCP.skip(why), STUN.skip(why)]
-    udp = reach_check(site, found, "udp")
-    version = found.heard.server_version
+    site = as_advertised(site, found.heard)
+    udp, version = reach_check(site, found, "udp"), found.heard.server_version
     return [
         replace(udp, seen=f"LiveKit {version}, {udp.seen}" if version else udp.seen),
         reach_check(site, found, "tcp"),

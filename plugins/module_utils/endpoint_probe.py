@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from .checks import FAIL, WARN, Check, run_jobs
+from .checks import FAIL, WARN, Check, Job, run_jobs
 from .endpoint_account import account_checks
+from .endpoint_announced import nothing_announced
 from .endpoint_discovery import (
     ANNOUNCED,
     ROUTE,
@@ -76,14 +77,19 @@ def homeserver_checks(site: Site, discovery: Discovery) -> list[Check]:
 def outside_checks(site: Site) -> list[Check]:
     """Every check that a stranger can make, and with an access token those of a user."""
     discovery = discover(site)
+    announcements: tuple[Job, ...] = (
+        lambda: [tls_check(site, "server_name", site.server_host)],
+        lambda: [client_document_check(site, discovery)],
+        lambda: [server_document_check(site, discovery)],
+        lambda: homeserver_checks(site, discovery),
+        lambda: [userinfo_check(site, discovery)],
+    )
+    if not site.domain:
+        return run_jobs((*announcements, lambda: [nothing_announced(site, discovery)]))
     return run_jobs(
         (
-            lambda: [tls_check(site, "server_name", site.server_host)],
+            *announcements,
             lambda: [tls_check(site, "rtc", site.domain)],
-            lambda: [client_document_check(site, discovery)],
-            lambda: [server_document_check(site, discovery)],
-            lambda: homeserver_checks(site, discovery),
-            lambda: [userinfo_check(site, discovery)],
             lambda: [health_check(site)],
             *[lambda path=path: [endpoint_check(site, path)] for path in ENDPOINTS],
             lambda: sfu_checks(site),

@@ -22,6 +22,7 @@ UPGRADE = {
     "Sec-WebSocket-Key": "bWF0cml4cnRjLXByb2JlIQ==",
 }
 ADMIN_PATH = "/twirp/livekit.RoomService/ListRooms"
+UNKNOWN_PORTS = "nobody said which ports this site has; users are told: set matrixrtc_probe_users"
 
 
 SERVICE_DOWN = Fault("the token service is not running: the proxy has nobody to ask", START_SERVICE)
@@ -263,6 +264,9 @@ def admin_check(site: Site) -> Check:
 
 def sfu_checks(site: Site) -> list[Check]:
     """All checks of the SFU's routes; when LiveKit does not answer the rest is not tried."""
+    if not site.livekit_url:
+        why = "where the SFU is, users are told: set matrixrtc_probe_users or matrixrtc_livekit_url"
+        return [outline.skip(why) for outline in (SFU, WEBSOCKET, ADMIN, MEDIA_TCP)]
     return in_turn(
         (
             (SFU, lambda: sfu_check(site)),
@@ -275,6 +279,8 @@ def sfu_checks(site: Site) -> list[Check]:
 
 def ports_check(site: Site) -> Check:
     """LiveKit's and the token service's own ports are not reachable from outside."""
+    if not site.knows_ports:
+        return PORTS.skip(UNKNOWN_PORTS)
     http = replace(site.http, timeout=min(site.http.timeout, CLOSED_TIMEOUT))
     ports = (site.sfu_port, site.token_service_port)
     with ThreadPoolExecutor(max_workers=len(ports)) as pool:
@@ -289,6 +295,8 @@ def ports_check(site: Site) -> Check:
 
 def media_tcp_check(site: Site) -> Check:
     """The SFU's port for media over TCP can be reached."""
+    if not site.knows_ports:
+        return MEDIA_TCP.skip(UNKNOWN_PORTS)
     host = site.media_addresses[0] if site.media_addresses else site.domain
     if not site.tcp_port:
         return MEDIA_TCP.skip("media over TCP is switched off")

@@ -26,7 +26,8 @@ START_SERVICE = "journalctl -u lk-jwt-service -n 50 says why; systemctl start lk
 class Site:
     """What a site should be. `media_addresses`: what the SFU should advertise, empty when any will do.
 
-    `behind_homeserver`: users ask their homeserver for tokens, and it asks the token service.
+    `behind_homeserver`: users ask their homeserver for tokens, and it asks the token service. Of a site that
+    nobody described `domain`, both URLs and `udp_ports` may be '', for not known.
     """
 
     server_name: str
@@ -42,6 +43,11 @@ class Site:
     token_service_port: int = 8080
     homeserver_kind: str = SYNAPSE
     behind_homeserver: bool = False
+
+    @property
+    def knows_ports(self) -> bool:
+        """Whether anybody said which ports the site has, besides 443."""
+        return self.udp_ports != ""
 
     @property
     def kind(self) -> Kind:

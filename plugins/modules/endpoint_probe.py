@@ -35,7 +35,9 @@ options:
     type: str
     required: true
   domain:
-    description: The host name of the token service and the SFU.
+    description:
+      - The host name of the token service and the SFU. Empty if nobody knows it; then only what does not need
+        it is looked at. M(matrixrtc.backend.announced_site) finds out what a site announces.
     type: str
     required: true
   livekit_service_url:
@@ -43,7 +45,7 @@ options:
     type: str
     default: https://<domain>/livekit/jwt
   livekit_url:
-    description: The SFU's websocket URL.
+    description: The SFU's websocket URL. Empty if nobody knows it.
     type: str
     default: wss://<domain>/livekit/sfu
   where:
@@ -97,7 +99,9 @@ options:
     type: int
     default: 7881
   udp_ports:
-    description: The SFU's UDP port for media, or a range written V(a-b).
+    description:
+      - The SFU's UDP port for media, or a range written V(a-b). Empty means that nobody knows the site's
+        ports, and those count that the SFU advertises.
     type: str
     default: 7882-7885
   token_service_port:
@@ -259,7 +263,8 @@ def main() -> None:
     )
     options = module.params
     try:
-        port_range(options["udp_ports"])
+        if options["udp_ports"]:
+            port_range(options["udp_ports"])
         http = HttpClient(options["ca_file"], options["timeout"])
     except (InvalidValueError, OSError) as error:
         module.fail_json(msg=f"An option cannot be used: {error}")
