@@ -35,6 +35,7 @@ NO_ANSWER_TITLE = "No answer at all"
 MODULES = (
     "endpoint_announced",
     "endpoint_discovery",
+    "endpoint_leave",
     "endpoint_service",
     "endpoint_account",
     "endpoint_media",
@@ -42,6 +43,7 @@ MODULES = (
     "endpoint_web_app",
     "endpoint_host",
     "endpoint_node",
+    "endpoint_clock",
     "call_verdicts",
     "call_tokens",
     "call_relay",

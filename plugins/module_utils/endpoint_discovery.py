@@ -210,7 +210,15 @@ URL_MISSING = Fault(
     "run site.yml --tags synapse_config",
     NOTHING,
 )
-LIST_FAULTS = (NO_LIST, NO_LIST_ELSEWHERE, NO_LIVEKIT_ENTRY, OTHER_SFU_FIRST, URL_TOO_MUCH, URL_MISSING)
+LIST_FAULTS = (
+    NO_LIST,
+    NO_LIST_ELSEWHERE,
+    NO_LIVEKIT_ENTRY,
+    SLASH,
+    OTHER_SFU_FIRST,
+    URL_TOO_MUCH,
+    URL_MISSING,
+)
 ANNOUNCED = Outline(
     "transports",
     "Announced transports",
@@ -404,7 +412,7 @@ def transports_fault(site: Site, entries: Sequence[object]) -> Fault | None:
     if not urls:
         return NO_LIVEKIT_ENTRY
     if urls[0] != site.service_url:
-        return OTHER_SFU_FIRST
+        return SLASH if urls[0].rstrip("/") == site.service_url else OTHER_SFU_FIRST
     url = next(one.get("url") for one in entries if isinstance(one, dict) and own_entry(site, one))
     if url == (site.livekit_url if site.behind_homeserver else None):
         return None

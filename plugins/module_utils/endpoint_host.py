@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,20 +15,23 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from .checks import Check, Fault, Outline, run_jobs
+from .endpoint_clock import HOST_CLOCK, own_clock_check
 from .endpoint_discovery import USERINFO as OUTSIDE_USERINFO
 from .endpoint_discovery import userinfo_check
 from .endpoint_iptables import NOT_INSTALLED, add_iptables_rules, tool_of
+from .endpoint_leave import HOST_LEAVES, leave_check
 from .endpoint_livekit import flat_settings, is_false, key_pairs, list_at
 from .endpoint_nftables import DROP, UNKNOWN, Packet, judge, read_ruleset
 from .endpoint_service import ADMIN_PATH, GATEWAY, SFU_DOWN
-from .endpoint_site import NO_ANSWER, START_LIVEKIT, START_SERVICE, Site, discover, unanswered
-from .homeserver_kinds import DELAYED_EVENTS, LACKS, by_owner, tolerated
+from .endpoint_site import NO_ANSWER, START_LIVEKIT, START_SERVICE, Discovery, Site, discover, unanswered
 from .inputs_values import port_range
-from .matrix_client import DELAYED
 from .sockets import Listener, listeners
 from .symptoms import GHOST, NO_ACCESS, NO_MEDIA, NO_SFU, NOTHING, REFUSED, SOME_NO_MEDIA
 
 COMMAND_TIMEOUT = 10.0
+LONGEST_WORDS = 200
+STUN_FAILED = "could not resolve external IP"
+TOKEN = re.compile(r"eyJ[\w-]+\.[\w.-]+|(?<=access_token=)[^&\s\"']+")
 LIVEKIT_SETTINGS = "livekit/livekit.yaml"
 LIVEKIT_KEYS = "livekit/keys.yaml"
 SERVICE_KEY = "lk-jwt-service/key"
@@ -36,13 +40,20 @@ SERVICE_HOSTS = "lk-jwt-service/hosts"
 
 LIVEKIT_STOPPED = Fault("{units} not running: stopped by hand, or it ends at start", START_LIVEKIT, REFUSED)
 SERVICE_STOPPED = Fault(LIVEKIT_STOPPED.cause, START_SERVICE)
+NO_STUN = Fault(
+    "LiveKit asks a STUN server for its public address, gets no answer, and ends: it is started again and "
+    "again",
+    "set matrixrtc_media_address and take use_external_ip out of LiveKit's settings, or open UDP to the STUN "
+    "servers",
+    REFUSED,
+)
 UNITS = Outline(
     "host_services",
     "Services on the RTC host",
     "livekit and lk-jwt-service active",
     "host",
     NO_ACCESS,
-    (LIVEKIT_STOPPED, SERVICE_STOPPED),
+    (LIVEKIT_STOPPED, SERVICE_STOPPED, NO_STUN),
 )
 NO_LIVEKIT = Fault("LiveKit is not running, or was started with other ports", START_LIVEKIT, REFUSED)
 NO_SERVICE = Fault("the token service is not running, or was started with another port", START_SERVICE)
@@ -123,23 +134,6 @@ SFU_ROUTE = Outline(
     (SFU_DOWN, ADMIN_BLOCKED, SFU_NOT_ROUTED, NO_WAY_TO_ITSELF, *NO_ANSWER),
 )
 USERINFO = replace(OUTSIDE_USERINFO, id="host_openid_userinfo", title="OpenID check from the RTC host")
-NO_BASE_URL = Fault(
-    "the client well-known does not say where the homeserver is, so the token service cannot send leaves",
-    "add m.homeserver.base_url to the client well-known",
-)
-NO_LEAVES = Fault(
-    "the homeserver has no delayed events, or the proxy sends this path to a worker that does not know it",
-    "set max_event_delay_duration (role synapse_config); route"
-    " /_matrix/client/unstable/org.matrix.msc4140/ to the main process",
-)
-LEAVE = Outline(
-    "host_delayed_leave",
-    "Leaves sent by the token service",
-    "404 M_NOT_FOUND for a made-up delay id",
-    "leave",
-    GHOST,
-    (NO_LEAVES, LACKS[DELAYED_EVENTS], NO_BASE_URL, *NO_ANSWER),
-)
 PACKETS_DROPPED = Fault(
     "the rule that opens {ports} is missing, or stands behind one that drops. "
     "Media may still flow where the SFU's own packets open the way, but not for users behind NAT",
@@ -206,8 +200,21 @@ def units_check(host: Host) -> Check:
     seen = ", ".join(f"{unit} {states.get(unit, 'unknown')}" for unit in host.units)
     if not stopped:
         return UNITS.ok(seen)
+    words = [f"{unit}: {said}" for unit in stopped if (said := last_words(unit))]
+    seen = "; ".join([seen, *words])
+    if any(STUN_FAILED in said for said in words):
+        return UNITS.fail(seen, NO_STUN)
     fault = LIVEKIT_STOPPED if stopped[0] == host.units[0] else SERVICE_STOPPED
     return UNITS.fail(seen, fault, units=" and ".join(stopped))
+
+
+def last_words(unit: str) -> str:
+    """The last thing that a unit itself wrote to the journal, '' for nothing; tokens are left out."""
+    status, output = run_command(
+        ["journalctl", f"_SYSTEMD_UNIT={unit}.service", "--lines=1", "--output=cat", "--no-pager", "--quiet"]
+    )
+    line = " ".join(output.split())[-LONGEST_WORDS:] if status == 0 else ""
+    return TOKEN.sub("***", line)
 
 
 def is_loopback(listener: Listener) -> bool:
@@ -325,19 +332,6 @@ def sfu_route_check(site: Site) -> Check:
     return SFU_ROUTE.fail(seen, ADMIN_BLOCKED if plain.status == 401 else SFU_NOT_ROUTED)
 
 
-def leave_check(site: Site, base_url: str) -> Check:
-    """The token service can send somebody's leave: it asks without a token."""
-    if not base_url:
-        return LEAVE.fail("no base_url", NO_BASE_URL)
-    answer = site.http.request("POST", f"{base_url}{DELAYED}/matrixrtc-probe/restart", body={})
-    if answer.status == 429 or answer.document().get("errcode") == "M_NOT_FOUND":
-        return LEAVE.ok(answer.summary())
-    if answer.error:
-        return unanswered(LEAVE, answer)
-    missing = by_owner(LEAVE.fail(answer.summary(), NO_LEAVES), site.homeserver_kind)
-    return tolerated(missing, site.homeserver_kind, DELAYED_EVENTS) if answer.status < 500 else missing
-
-
 def outer_interface(host: Host) -> str:
     """The interface of the default route, '' when there is none."""
     rows = [line.split() for line in host.process_file("net/route").splitlines()][1:]
@@ -378,6 +372,14 @@ def firewall_check(site: Site, host: Host, web: bool = True) -> Check:
     return FIREWALL.ok(", ".join(name for name, _packets in wanted) + " pass")
 
 
+def clock_of_host(site: Site, discovery: Discovery) -> Check:
+    """This host has the homeserver's time."""
+    if not discovery.base_url:
+        return HOST_CLOCK.skip("the client well-known does not say where the homeserver is")
+    url = f"{discovery.base_url}/_matrix/client/versions"
+    return own_clock_check(HOST_CLOCK, site.http, url, "the homeserver")
+
+
 def host_checks(site: Site, host: Host) -> list[Check]:
     """All checks on the RTC host, at once. Names are resolved as the token service resolves them."""
     addresses = {**site.http.addresses, **service_addresses(host)}
@@ -391,7 +393,8 @@ def host_checks(site: Site, host: Host) -> list[Check]:
             lambda: [pair_check(host)],
             lambda: [sfu_route_check(inside)],
             lambda: [userinfo_check(inside, discovery, USERINFO)],
-            lambda: [leave_check(inside, discovery.base_url)],
+            lambda: [leave_check(inside, discovery.base_url, HOST_LEAVES)],
+            lambda: [clock_of_host(inside, discovery)],
             lambda: [firewall_check(site, host)],
         )
     )

@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from typing import TypeVar
 
 from .checks import Check, Fault, Outline, run_jobs
+from .endpoint_clock import NODE_CLOCK, own_clock_check
 from .endpoint_host import (
     FIREWALL,
     LIVEKIT_SETTINGS,
@@ -155,6 +156,7 @@ def node_checks(site: Site, host: Host) -> list[Check]:
             lambda: [sockets_check(site, node)],
             lambda: [of_node(settings_check(node))],
             lambda: [webhook_check(site, node)],
+            lambda: [own_clock_check(NODE_CLOCK, site.http, f"{site.service_url}/healthz", site.domain)],
             lambda: [of_node(firewall_check(site, node, web=False))],
         )
     )

@@ -43,6 +43,7 @@ DOUBLED_CORS = Fault(
     "{method} carries {count} Access-Control-Allow-Origin headers: the proxy adds one to the token "
     "service's own, and browsers reject the pair",
     "remove add_header Access-Control-* from the location of the token service",
+    NO_ACCESS,
 )
 PATH_NOT_ROUTED = Fault(
     "the proxy does not route this path, or does not strip the prefix",

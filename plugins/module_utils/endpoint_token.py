@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .call_token import SLOT, TokenError, decode_token, same_url, token_problems
 from .checks import FAIL, Check, Fault, Outline
-from .endpoint_service import SERVICE_DOWN, SFU, sfu_check, token_service_down
+from .endpoint_service import DOUBLED_CORS, SERVICE_DOWN, SFU, sfu_check, token_service_down
 from .endpoint_site import NO_ANSWER, Site
 from .http_client import Response
 from .matrix_client import Account
@@ -62,6 +62,7 @@ TOKEN_FAULTS = (
     WATCHES_ONLY,
     STRANGE_TOKEN,
     OTHER_SFU,
+    DOUBLED_CORS,
     SERVICE_DOWN,
     *NO_ANSWER,
 )
@@ -143,6 +144,12 @@ def token_check(answer: Response, site: Site, room: str, identity: str, outline:
     """Judge an answer of the token service. A restricted user is named as such: a common surprise."""
     if answer.status != 200:
         return refused_token(answer, site, outline)
+    # Proxies may add a header to what succeeds alone, which nobody sees without a token.
+    count = len(answer.values("Access-Control-Allow-Origin"))
+    if count > 1:
+        return outline.fail(
+            f"200 with {count} CORS headers", DOUBLED_CORS, method="the token's answer", count=count
+        )
     return access_check(access_of(answer), site, room, identity, outline)
 
 

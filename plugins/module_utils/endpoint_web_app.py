@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .checks import Check, Fault, Outline, run_jobs
 from .endpoint_discovery import tls_check
 from .endpoint_site import NO_ANSWER, Site, unanswered
-from .symptoms import NO_APP, NOTHING
+from .symptoms import NO_APP, NO_PICTURE, NOTHING
 
 RUN = "run site.yml --tags element_call"
 OTHER_SITE = Fault("another site answers at this host name, or the release is not in place", RUN)
@@ -47,6 +47,21 @@ FRAMES = Outline(
     "entrance",
     NO_APP,
     (FRAME_REFUSED, FRAME_OPEN, *NO_ANSWER),
+)
+DEVICES_FORBIDDEN = Fault(
+    "the web server's Permissions-Policy forbids the page {devices}: no browser asks its user, and nobody is "
+    "seen or heard",
+    f"allow camera, microphone and display-capture to 'self' in that header; {RUN}",
+    NO_PICTURE,
+)
+WANTED_DEVICES = ("camera", "microphone", "display-capture")
+DEVICES = Outline(
+    "app_devices",
+    "Camera and microphone in the web app",
+    "no Permissions-Policy that forbids them",
+    "entrance",
+    NO_APP,
+    (DEVICES_FORBIDDEN, *NO_ANSWER),
 )
 SCRIPT = re.compile(r'<script type="module"[^>]* src="\.?/?([^"]+)"')
 
@@ -95,13 +110,26 @@ def config_check(site: Site, app: WebApp) -> Check:
     return CONFIG.ok(f"homeserver {base_url or 'none'}, mode {document.get('matrix_rtc_mode', 'of people')}")
 
 
-def allowed_origins(policy: str) -> set[str]:
-    """The origins of a content security policy's frame-ancestors; {'*'} without one (CSP Level 3, 6.4.2)."""
+def allowed_origins(policy: str, options: str) -> set[str]:
+    """Who may frame a page, {'*'} for anybody: by frame-ancestors (CSP Level 3, 6.4.2) or X-Frame-Options."""
     for part in policy.split(";"):
         name, *origins = part.split() or [""]
         if name.lower() == "frame-ancestors":
             return set(origins) - {"'self'", "'none'"}
-    return {"*"}
+    return set() if options.strip().upper() in ("DENY", "SAMEORIGIN") else {"*"}
+
+
+def devices_check(site: Site, app: WebApp) -> Check:
+    """The page may use camera, microphone and screen, which a header of the web server can forbid."""
+    answer = site.http.request("GET", f"https://{app.domain}/")
+    if answer.error:
+        return unanswered(DEVICES, answer)
+    policy = answer.header("permissions-policy").replace(" ", "")
+    forbidden = [name for name in WANTED_DEVICES if f"{name}=()" in policy.split(",")]
+    if forbidden:
+        seen = answer.header("permissions-policy")
+        return DEVICES.fail(seen, DEVICES_FORBIDDEN, devices=", ".join(forbidden))
+    return DEVICES.ok(answer.header("permissions-policy") or "no Permissions-Policy")
 
 
 def frames_check(site: Site, app: WebApp) -> Check:
@@ -109,7 +137,7 @@ def frames_check(site: Site, app: WebApp) -> Check:
     answer = site.http.request("GET", f"https://{app.domain}/")
     if answer.error:
         return unanswered(FRAMES, answer)
-    allowed = allowed_origins(answer.header("content-security-policy"))
+    allowed = allowed_origins(answer.header("content-security-policy"), answer.header("x-frame-options"))
     seen = ", ".join(sorted(allowed)) or "nobody else"
     if allowed == set(app.origins):
         return FRAMES.ok(seen)
@@ -126,5 +154,6 @@ def web_app_checks(site: Site, app: WebApp) -> Sequence[Check]:
             lambda: [page_check(site, app)],
             lambda: [config_check(site, app)],
             lambda: [frames_check(site, app)],
+            lambda: [devices_check(site, app)],
         )
     )

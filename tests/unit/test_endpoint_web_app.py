@@ -10,6 +10,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_web_app
     WebApp,
     allowed_origins,
     config_check,
+    devices_check,
     frames_check,
     page_check,
 )
@@ -48,8 +49,8 @@ def site(**changes: Response) -> Site:
 
 
 def test_a_healthy_app() -> None:
-    found = [check(site(), APP) for check in (page_check, config_check, frames_check)]
-    assert [check.status for check in found] == ["ok", "ok", "ok"]
+    found = [check(site(), APP) for check in (page_check, config_check, frames_check, devices_check)]
+    assert {check.status for check in found} == {"ok"}
     assert "https://matrix.example.org" in found[1].seen
 
 
@@ -118,5 +119,21 @@ def test_who_may_show_it(policy: str, origins: tuple[str, ...], status: str) -> 
 
 
 def test_a_policy_is_read_as_browsers_do() -> None:
-    assert allowed_origins("Frame-Ancestors 'self' https://a.org; img-src x") == {"https://a.org"}
-    assert allowed_origins("img-src https://a.org") == {"*"}
+    assert allowed_origins("Frame-Ancestors 'self' https://a.org; img-src x", "DENY") == {"https://a.org"}
+    assert allowed_origins("img-src https://a.org", "") == {"*"}
+    assert allowed_origins("", "SAMEORIGIN") == set()
+
+
+def test_a_frame_that_the_older_header_forbids_is_found() -> None:
+    page = answer(200, PAGE, (("X-Frame-Options", "SAMEORIGIN"),))
+    check = frames_check(site(**{"/": page}), replace(APP, origins=("https://a.org",)))
+    assert check.status == "fail"
+    assert "https://a.org shows an empty frame" in check.cause
+
+
+def test_a_policy_that_takes_camera_and_microphone_is_found() -> None:
+    policy = "geolocation=(), camera=(), microphone=(self)"
+    check = devices_check(site(**{"/": answer(200, PAGE, (("Permissions-Policy", policy),))}), APP)
+    assert check.status == "fail"
+    assert "forbids the page camera:" in check.cause
+    assert devices_check(site(), APP).status == "ok"
