@@ -43,6 +43,7 @@ MODULES = (
     "endpoint_web_app",
     "endpoint_host",
     "endpoint_node",
+    "endpoint_homeserver",
     "endpoint_clock",
     "call_verdicts",
     "call_tokens",

@@ -190,19 +190,27 @@ def run_command(arguments: Sequence[str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def stopped_units(units: Sequence[str]) -> tuple[str, list[str]] | None:
+    """What systemd and the units themselves say, and which of them do not run; None without systemd."""
+    status, output = run_command(["systemctl", "is-active", *[f"{unit}.service" for unit in units]])
+    if status == NOT_INSTALLED:
+        return None
+    states = dict(zip(units, output.split()))  # noqa: B905 Python 3.9 has no strict=
+    stopped = [unit for unit in units if states.get(unit) != "active"]
+    told = ", ".join(f"{unit} {states.get(unit, 'unknown')}" for unit in units)
+    words = [f"{unit}: {said}" for unit in stopped if (said := last_words(unit))]
+    return "; ".join([told, *words]), stopped
+
+
 def units_check(host: Host) -> Check:
     """Both services run."""
-    status, output = run_command(["systemctl", "is-active", *[f"{unit}.service" for unit in host.units]])
-    if status == NOT_INSTALLED:
+    found = stopped_units(host.units)
+    if found is None:
         return UNITS.skip("no systemctl on this host")
-    states = dict(zip(host.units, output.split()))  # noqa: B905 Python 3.9 has no strict=
-    stopped = [unit for unit in host.units if states.get(unit) != "active"]
-    seen = ", ".join(f"{unit} {states.get(unit, 'unknown')}" for unit in host.units)
+    seen, stopped = found
     if not stopped:
         return UNITS.ok(seen)
-    words = [f"{unit}: {said}" for unit in stopped if (said := last_words(unit))]
-    seen = "; ".join([seen, *words])
-    if any(STUN_FAILED in said for said in words):
+    if STUN_FAILED in seen:
         return UNITS.fail(seen, NO_STUN)
     fault = LIVEKIT_STOPPED if stopped[0] == host.units[0] else SERVICE_STOPPED
     return UNITS.fail(seen, fault, units=" and ".join(stopped))

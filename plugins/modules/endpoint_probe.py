@@ -53,13 +53,29 @@ options:
       - Look from outside as clients do, or on the RTC host itself. V(web_app) looks at Element Call at
         O(call_domain) from outside, and at nothing else.
       - V(node) looks at a further node of a cluster on that node, V(node_outside) at its O(media_addresses).
+      - V(homeserver) looks at Synapse on its own host, at O(synapse_files) and O(units). This needs PyYAML,
+        which Synapse's own Python has.
     type: str
-    choices: [outside, rtc_host, web_app, node, node_outside]
+    choices: [outside, rtc_host, web_app, node, node_outside, homeserver]
     default: outside
   call_domain:
     description: The host name of Element Call, with O(where=web_app).
     type: str
     default: ""
+  synapse_files:
+    description: With O(where=homeserver) the files and folders that Synapse is given with C(-c), in order.
+    type: list
+    elements: path
+    default: []
+  synapse_directory:
+    description: With O(where=homeserver) the working directory of Synapse.
+    type: path
+    default: /
+  units:
+    description: With O(where=homeserver) the systemd units of Synapse and its workers, without C(.service).
+    type: list
+    elements: str
+    default: []
   node:
     description: What to call the node in titles, with O(where=node) and O(where=node_outside).
     type: str
@@ -199,6 +215,10 @@ failed_ids:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_homeserver import (
+    SynapseFiles,
+    homeserver_checks,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import Host, host_checks
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_node import (
     named,
@@ -232,11 +252,14 @@ ARGUMENTS = {
     "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
     "where": {
         "type": "str",
-        "choices": ["outside", "rtc_host", "web_app", "node", "node_outside"],
+        "choices": ["outside", "rtc_host", "web_app", "node", "node_outside", "homeserver"],
         "default": "outside",
     },
     "call_domain": {"type": "str", "default": ""},
     "node": {"type": "str", "default": ""},
+    "synapse_files": {"type": "list", "elements": "path", "default": []},
+    "synapse_directory": {"type": "path", "default": "/"},
+    "units": {"type": "list", "elements": "str", "default": []},
     "frame_origins": {"type": "list", "elements": "str", "default": []},
     "homeserver_url": {"type": "str", "default": ""},
     "access_token": {"type": "str", "default": "", "no_log": True},
@@ -258,7 +281,7 @@ def main() -> None:
     """Read the options, look, return the checks."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        required_if=[("where", "web_app", ["call_domain"])],
+        required_if=[("where", "web_app", ["call_domain"]), ("where", "homeserver", ["synapse_files"])],
         supports_check_mode=True,
     )
     options = module.params
@@ -289,6 +312,11 @@ def main() -> None:
         found = list(web_app_checks(site, app))
     elif options["where"] == "outside":
         found = outside_checks(site)
+    elif options["where"] == "homeserver":
+        place = SynapseFiles(
+            tuple(options["synapse_files"]), options["synapse_directory"], tuple(options["units"])
+        )
+        found = homeserver_checks(place, site.service_url)
     elif options["where"] == "node":
         found = named(options["node"], node_checks(site, Host(options["config_dir"])))
     elif options["where"] == "node_outside":
