@@ -74,8 +74,9 @@ figures: setup ## Write what the scenarios measured to docs/benchmarks.md
 	@python -m tools.bench --figures
 
 .PHONY: docs
-docs: setup ## Generate the variable tables of the role READMEs
+docs: setup ## Generate the variable tables of the role READMEs and the index of docs/troubleshooting.md
 	@tools/role-docs
+	@python -m tools.troubleshooting
 
 .PHONY: build
 build: setup ## Build the collection's archive

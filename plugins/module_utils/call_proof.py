@@ -22,8 +22,11 @@ from .call_room import Caller, CallRoom, both
 from .call_tokens import Ticket, Tickets, ask_all, own_member_id
 from .call_verdicts import (
     ACCOUNTS,
+    BAD_TOKENS,
     IN_ORDER,
     LEAVE,
+    NO_HOMESERVER,
+    NO_HOMESERVER_ANY_MORE,
     accounts_verdict,
     cleanup_verdict,
     discovery_verdict,
@@ -145,11 +148,7 @@ class Call:
         announced = discovery.client[-1].document().get(FOCI)
         self.well_known = livekit_urls(announced) if isinstance(announced, list) else []
         if not self.base_url:
-            return ACCOUNTS.fail(
-                "no base_url",
-                "the client well-known does not say where the homeserver is",
-                "see the check well_known_client",
-            )
+            return ACCOUNTS.fail("no base_url", NO_HOMESERVER)
         callers = [
             Caller(MatrixClient(self.base_url, token, self.site.http), Account("", ""))
             for token in self.plan.tokens
@@ -161,11 +160,7 @@ class Call:
         try:
             both(identify, callers)
         except MatrixError as error:
-            return ACCOUNTS.fail(
-                str(error),
-                "the homeserver does not take the access token of a probe user",
-                "put valid tokens into matrixrtc_probe_users",
-            )
+            return ACCOUNTS.fail(str(error), BAD_TOKENS)
         self.room = CallRoom(callers)
         self.figures.users = [caller.account.user_id for caller in callers]
         return accounts_verdict(self.site, [caller.account for caller in callers], self.plan.user_ids)
@@ -288,10 +283,7 @@ class Call:
             await participant.leave()
             stayed = await asyncio.to_thread(self.wait_for_leave, broken)
         except MatrixError as error:
-            self.keep(
-                LEAVE.fail(str(error), "the homeserver does not answer any more", "see that Synapse runs"),
-                start,
-            )
+            self.keep(LEAVE.fail(str(error), NO_HOMESERVER_ANY_MORE), start)
             return
         self.figures.membership_stayed = round(stayed, 3)
         self.keep(leave_verdict(early, stayed, self.plan.leave_timeout, self.plan.break_off == KILL), start)

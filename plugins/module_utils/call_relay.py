@@ -19,10 +19,11 @@ from .call_door import HERE, Door
 from .call_media import KEY_LENGTH, Participant, Report, Seat, trust
 from .call_signal import Listener, Relay, SignalError
 from .call_token import legacy_identity
-from .checks import Check, Outline
+from .checks import Check, Fault, Outline
 from .endpoint_site import Site, discover
 from .endpoint_token import Access, NoAccessError, publishing_access
 from .matrix_client import Account, MatrixClient, MatrixError
+from .symptoms import SOME_NO_MEDIA
 
 UDP, TLS, TCP = "udp", "tls", "tcp"
 RELAYS = (UDP, TLS)
@@ -45,11 +46,30 @@ class RelayPlan:
     ca_file: str = ""
 
 
-def outline(relay: str) -> Outline:
-    """The check for a relay."""
-    return Outline(
-        f"turn_{relay}", f"Call over TURN ({relay.upper()})", "picture and sound over a relay alone"
+NO_RELAY = Fault(
+    "no allocation: LiveKit's TURN is off, or {port}/udp is closed on the way to it",
+    "set matrixrtc_turn_udp to true, run site.yml, and open {port}/udp in front of the host",
+)
+NO_TLS_RELAY = Fault(
+    "no allocation over TLS: nobody answers TURN at its name on 443, or not with its certificate",
+    "run site.yml; openssl s_client -connect NAME:443 -servername NAME shows who answers",
+)
+OTHER_WAY = Fault("the media does not go over the relay alone", "use the SDK that is documented")
+NOT_PASSED_ON = Fault(
+    "the relay takes allocations and passes no media on: it may not send to the SFU's address",
+    "the SFU's own address has to be in livekit_turn_allowed_networks where it is a private one",
+)
+RELAY_CHECKS = {
+    relay: Outline(
+        f"turn_{relay}",
+        f"Call over TURN ({relay.upper()})",
+        "picture and sound over a relay alone",
+        "media",
+        SOME_NO_MEDIA,
+        (no_relay, NOT_PASSED_ON, OTHER_WAY),
     )
+    for relay, no_relay in ((UDP, NO_RELAY), (TLS, NO_TLS_RELAY))
+}
 
 
 def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
@@ -149,41 +169,29 @@ async def _placed(plan: RelayPlan, people: Sequence[Participant]) -> list[Report
 
 def judged(plan: RelayPlan, reports: Sequence[Report]) -> Check:
     """What came over which relay."""
-    check = outline(plan.relay)
+    check = RELAY_CHECKS[plan.relay]
     broken = [f"{report.name}: {report.error}" for report in reports if report.error]
     paths = [path for report in reports for path in report.paths]
     if broken or not all(report.paths for report in reports):
-        return check.fail("; ".join(broken) or "no selected pair", *no_relay(plan))
+        return no_relay(plan, "; ".join(broken) or "no selected pair")
     told = {TCP: TLS} if plan.relay == TLS else {}  # the door makes TLS of TCP
     ways = {(path.local_kind, told.get(path.relay_protocol, path.relay_protocol)) for path in paths}
     seen = ", ".join(sorted(f"{kind} over {way or 'nothing'}" for kind, way in ways))
     if any(path.local_kind != "relay" for path in paths):
-        return check.fail(
-            seen, "the media does not go over the relay alone", "use the SDK that is documented"
-        )
+        return check.fail(seen, OTHER_WAY)
     if any(path.relay_protocol != (TCP if plan.relay == TLS else plan.relay) for path in paths):
-        return check.fail(seen, *no_relay(plan))
+        return no_relay(plan, seen)
     frames = [report.frames for report in reports]
     if min(frames) < LEAST_FRAMES:
-        return check.fail(
-            f"{seen}; {min(frames)} pictures",
-            "the relay takes allocations and passes no media on: it may not send to the SFU's address",
-            "the SFU's own address has to be in livekit_turn_allowed_networks where it is a private one",
-        )
+        return check.fail(f"{seen}; {min(frames)} pictures", NOT_PASSED_ON)
     first = max(report.first_frame for report in reports)
     return replace(check.ok(f"{seen}; {sum(frames)} pictures"), seconds=round(first, 3))
 
 
-def no_relay(plan: RelayPlan) -> tuple[str, str]:
-    """Cause and remedy of a relay that gives nothing."""
-    if plan.relay == UDP:
-        return (
-            f"no allocation: LiveKit's TURN is off, or {plan.port}/udp is closed on the way to it",
-            f"set matrixrtc_turn_udp to true, run site.yml, and open {plan.port}/udp in front of the host",
-        )
-    return (
-        "no allocation over TLS: nobody answers TURN at its name on 443, or not with its certificate",
-        "run site.yml; openssl s_client -connect NAME:443 -servername NAME shows who answers",
+def no_relay(plan: RelayPlan, seen: str) -> Check:
+    """The failure of a relay that gives nothing."""
+    return RELAY_CHECKS[plan.relay].fail(
+        seen, NO_RELAY if plan.relay == UDP else NO_TLS_RELAY, port=plan.port
     )
 
 
@@ -192,12 +200,12 @@ def prove_relay(plan: RelayPlan) -> Check:
     try:
         people = admitted(plan)
     except (MatrixError, NoAccessError) as error:
-        return outline(plan.relay).skip(f"not tried: {error}")
+        return RELAY_CHECKS[plan.relay].skip(f"not tried: {error}")
     try:
         relays = [offered(plan, access) for _account, access in people]
     except SignalError as error:
-        return outline(plan.relay).skip(f"not tried: {error}")
+        return RELAY_CHECKS[plan.relay].skip(f"not tried: {error}")
     if not all(relays):
-        return outline(plan.relay).fail(f"the SFU offers no relay over {plan.relay.upper()}", *no_relay(plan))
+        return no_relay(plan, f"the SFU offers no relay over {plan.relay.upper()}")
     trust(plan.ca_file)
     return judged(plan, asyncio.run(_call(plan, seats(people), relays)))

@@ -58,8 +58,6 @@ class Roster:
             self.members.pop(key, None)
 
     def of(self, user_id: str, device_id: str) -> Member | None:
-        """The membership of a device."""
-        return next(
-            (one for one in self.members.values() if (one.user_id, one.device_id) == (user_id, device_id)),
-            None,
-        )
+        """The membership of a device. Others ask while events come in, so this goes through a copy."""
+        members = list(self.members.values())
+        return next((one for one in members if (one.user_id, one.device_id) == (user_id, device_id)), None)

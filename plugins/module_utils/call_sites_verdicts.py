@@ -22,22 +22,159 @@ from .call_attendee import (
 )
 from .call_membership import COMPATIBILITY
 from .call_sites_figures import Outcome, Trial, wait_for
-from .checks import Check, Outline
-from .endpoint_site import NO_ACCESS, NO_SFU, NO_TRANSPORT
-from .endpoint_wiring import NO_WAY_BACK, fault
-
-ACCOUNTS = Outline("cross_accounts", "Users for the call", "users with a device each")
-JOIN = Outline(
-    "cross_join", "Way into the call", "on the SFU of the own homeserver, with a membership that names it"
+from .call_verdicts import LEFTOVERS
+from .checks import Check, Fault, Outline
+from .endpoint_wiring import FAULTS, WIRING_REFUSED, fault
+from .symptoms import (
+    GHOST,
+    LOST,
+    NO_ACCESS,
+    NO_SFU,
+    NO_STICKY,
+    NO_TRANSPORT,
+    NO_WAY_BACK,
+    NOTHING,
+    REFUSED,
+    UNSEEN,
 )
-WATCH = Outline("cross_watch", "Sight of the others", "picture and tone of everybody, each on their own SFU")
-ACCESS = Outline("cross_access", "What users of other sites may do", "")
-LEAVE = Outline("cross_leave", "Leave after a break", "gone at the other sites soon after the user vanished")
-CLEANUP = Outline("cross_cleanup", "Clean-up", "nothing left on the homeservers")
+
+NO_USERS = Fault(
+    "the probe cannot speak for users of this site, so nobody of it is in the call",
+    "see the site's own checks; put valid tokens into its matrixrtc_probe_users",
+)
+ACCOUNTS = Outline(
+    "cross_accounts", "Users for the call", "users with a device each", "identity", NOTHING, (NO_USERS,)
+)
+
+# Why a user does not get into the call, by the step that failed.
+LOST_ON_THE_WAY = {
+    TRANSPORT: Fault(
+        "the homeserver of {site} announces no SFU for its users to publish on",
+        "run site.yml for {site} (role synapse_config), or have its owner announce its SFU",
+        NO_TRANSPORT,
+    ),
+    STICKY: Fault(
+        "the homeserver of {site} has no sticky events",
+        "set synapse_config_sticky_events to true for {site}, or do not pin matrix_2_0",
+        NO_STICKY,
+    ),
+    ROOM: Fault(
+        "the homeserver of {site} does not get into the room: the homeservers do not reach each other",
+        "see that they reach each other's federation port; journalctl -u matrix-synapse at {site}",
+        UNSEEN,
+    ),
+    CONNECTION: Fault(
+        "the SFU of {site} does not let its own users in",
+        "see the site's own checks; journalctl -u livekit at {site}",
+        NO_SFU,
+    ),
+    MEMBERSHIP: Fault(
+        "the homeserver of {site} refuses the membership",
+        "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
+        LOST,
+    ),
+}
+UNVERIFIED = Fault(
+    "the token service of {site} cannot verify users of its own homeserver",
+    "see the check openid_userinfo of {site}; journalctl -u lk-jwt-service there",
+)
+SFU_DOWN = Fault(
+    "the SFU of {site} is down, or has other keys than its token service",
+    "see the site's own checks; journalctl -u livekit at {site}; systemctl start livekit there",
+)
+NO_TOKEN = Fault(
+    "the token service of {site} does not answer as it should",
+    "see the site's own checks; journalctl -u lk-jwt-service at {site}",
+    NO_ACCESS,
+)
+# Behind the homeserver a refusal is the wiring's; clients ask nowhere else.
+WIRING_FAULTS = {known: replace(known, shows=NO_WAY_BACK) for known in (*FAULTS.values(), WIRING_REFUSED)}
+JOIN = Outline(
+    "cross_join",
+    "Way into the call",
+    "on the SFU of the own homeserver, with a membership that names it",
+    "token",
+    REFUSED,
+    (*LOST_ON_THE_WAY.values(), UNVERIFIED, SFU_DOWN, NO_TOKEN, *WIRING_FAULTS.values()),
+)
+
+NO_EVENTS = Fault(
+    "events of {there} do not reach {here}: federation is broken or very slow",
+    "see that {there} reaches the federation port of {here}; journalctl -u matrix-synapse at both",
+)
+NO_TOKEN_BEHIND = Fault(
+    "the homeserver of {here} gets no token for its users from that of {there}",
+    "see the check homeserver_tokens of both; journalctl -u lk-jwt-service at both, {here} first",
+)
+UNVERIFIED_THERE = Fault(
+    "the token service of {there} cannot verify users of {here}",
+    "see that the RTC host of {there} reaches https://{here}/.well-known/matrix/server and the host"
+    " in it; journalctl -u lk-jwt-service at {there}",
+)
+NOT_LET_IN = Fault(
+    "users of {here} do not get onto the SFU of {there}",
+    "see the checks of {there}; journalctl -u lk-jwt-service and -u livekit there",
+)
+NO_MEDIA_THERE = Fault(
+    "media of {there} does not reach users of {here}",
+    "see the check call_path of {there}; open its media ports to everybody, not only to its own users",
+)
+SLOW = Fault(
+    "pictures take more than {limit} s: federation is slow, or a host busy",
+    "repeat the check from elsewhere; look at the load of both homeservers",
+    NOTHING,
+)
+WATCH = Outline(
+    "cross_watch",
+    "Sight of the others",
+    "picture and tone of everybody, each on their own SFU",
+    "media",
+    UNSEEN,
+    (NO_EVENTS, NO_TOKEN_BEHIND, UNVERIFIED_THERE, NOT_LET_IN, NO_MEDIA_THERE, SLOW),
+)
+
+MORE_THAN_A_SEAT = Fault(
+    "the token service gives users of other homeservers something else than a seat to watch from",
+    "use the version of the token service that this collection installs",
+)
+NOT_LISTED = Fault(
+    "{visitor} is not in matrixrtc_full_access_homeservers of {site}, and its users can use this SFU for "
+    "calls of their own",
+    "run site.yml for {site}; see that livekit.yaml has room.auto_create: false and that the token service "
+    "is 0.7 or newer",
+)
+LISTED = Fault(
+    "{visitor} is in matrixrtc_full_access_homeservers of {site}, and its users may only watch: the token "
+    "service runs on another list",
+    "run site.yml for {site}",
+    UNSEEN,
+)
+ACCESS = Outline(
+    "cross_access",
+    "What users of other sites may do",
+    "what matrixrtc_full_access_homeservers says",
+    "token",
+    NOTHING,
+    (NOT_LISTED, LISTED, MORE_THAN_A_SEAT),
+)
+NOT_SENT = Fault(
+    "the token service of their site did not send the leave, or it did not get over federation",
+    "see the check call_leave of that site",
+)
+LEAVE = Outline(
+    "cross_leave",
+    "Leave after a break",
+    "gone at the other sites soon after the user vanished",
+    "leave",
+    GHOST,
+    (NOT_SENT,),
+)
+CLEANUP = Outline(
+    "cross_cleanup", "Clean-up", "nothing left on the homeservers", "leave", NOTHING, (LEFTOVERS,)
+)
 
 NO_ROOM = " 404 "  # how LiveKit answers whoever comes to a room that is not there, when it may not make one
 OPENS = "opens a room"
-OTHERS = "The others do not see them and go on among themselves"
 
 
 def at_site(outline: Outline, home: Home) -> Outline:
@@ -61,11 +198,7 @@ def accounts_verdict(outcome: Outcome, home: Home) -> Check:
     """The site's users are who they should be."""
     outline = at_site(ACCOUNTS, home)
     if home.server_name in outcome.unknown:
-        return outline.fail(
-            outcome.unknown[home.server_name],
-            "the probe cannot speak for users of this site, so nobody of it is in the call",
-            "see the site's own checks; put valid tokens into its matrixrtc_probe_users",
-        )
+        return outline.fail(outcome.unknown[home.server_name], NO_USERS)
     return outline.ok(", ".join(attendee.name for attendee in outcome.of(home)))
 
 
@@ -76,11 +209,12 @@ def join_verdict(outcome: Outcome, home: Home) -> Check:
     broken = next((attendee for attendee in users if attendee.trouble), None)
     if broken is not None and broken.trouble is not None:
         affected = [attendee.name for attendee in users if not attendee.joined]
-        cause, fix = join_problem(home, broken.trouble)
         seen = (
-            f"{', '.join(affected)} {'is' if len(affected) == 1 else 'are'} not in the call: {broken.trouble}"
+            f"{', '.join(affected)} {'is' if len(affected) == 1 else 'are'} not in the call: "
+            f"{broken.trouble}."
+            " The others go on among themselves"
         )
-        return outline.fail(seen, f"{cause} {OTHERS}.", fix)
+        return outline.fail(seen, join_fault(broken.trouble), site=home.server_name)
     if not users or not all(attendee.joined for attendee in users):
         return outline.skip("not tried, because there was no call")
     event = "state event" if outcome.mode == COMPATIBILITY else "sticky event"
@@ -91,56 +225,13 @@ def join_verdict(outcome: Outcome, home: Home) -> Check:
     return replace(outline.ok(seen), seconds=round(slowest, 3))
 
 
-def join_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
-    """Cause and fix for a user who does not get into the call."""
-    name = home.server_name
-    known = {
-        TRANSPORT: (
-            f"the homeserver of {name} announces no SFU for its users to publish on. {NO_TRANSPORT}",
-            f"run site.yml for {name} (role synapse_config), or have its owner announce its SFU",
-        ),
-        STICKY: (
-            "Element Call in mode matrix_2_0 then says STICKY_EVENTS_NOT_SUPPORTED.",
-            f"set synapse_config_sticky_events to true for {name}, or do not pin matrix_2_0",
-        ),
-        ROOM: (
-            f"the homeserver of {name} does not get into the room: the homeservers do not reach each other.",
-            f"see that they reach each other's federation port; journalctl -u matrix-synapse at {name}",
-        ),
-        CONNECTION: (
-            f"the SFU of {name} does not let its own users in. {NO_SFU}",
-            f"see the site's own checks; journalctl -u livekit at {name}",
-        ),
-        MEMBERSHIP: (
-            f'the homeserver of {name} refuses the membership. Element Call then says "Connection lost".',
-            "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
-        ),
-    }
+def join_fault(trouble: BrokenError) -> Fault:
+    """What keeps a user out of the call."""
     if trouble.step == WIRING:
-        return wiring_problem(home, trouble)
+        return WIRING_FAULTS[fault(trouble.status, trouble.code) or WIRING_REFUSED]
     if trouble.step != TOKEN:
-        return known[trouble.step]
-    if trouble.status == 401:
-        return (
-            f"the token service of {name} cannot verify users of its own homeserver. {NO_ACCESS}",
-            f"see the check openid_userinfo of {name}; journalctl -u lk-jwt-service there",
-        )
-    if trouble.status == 500:
-        return (
-            f"the SFU of {name} is down, or has other keys than its token service. {NO_ACCESS}",
-            f"see the site's own checks; journalctl -u livekit at {name}; systemctl start livekit there",
-        )
-    return (
-        f"the token service of {name} does not answer as it should. {NO_ACCESS}",
-        f"see the site's own checks; journalctl -u lk-jwt-service at {name}",
-    )
-
-
-def wiring_problem(home: Home, trouble: BrokenError) -> tuple[str, str]:
-    """Cause and fix where the homeserver, behind which the token service should stand, gives no token."""
-    known = fault(trouble.status, trouble.code)
-    cause, fix = known or ("the token service behind it refuses the request", "journalctl -u lk-jwt-service")
-    return f"at {home.server_name} {cause}. {NO_WAY_BACK}", f"for {home.server_name}: {fix}"
+        return LOST_ON_THE_WAY[trouble.step]
+    return {401: UNVERIFIED, 500: SFU_DOWN}.get(trouble.status, NO_TOKEN)
 
 
 def watch_verdict(outcome: Outcome, home: Home) -> Check:
@@ -157,7 +248,10 @@ def watch_verdict(outcome: Outcome, home: Home) -> Check:
         seen = "; ".join(
             f"{one.name} does not see {other.name}: {missing(one, other)}" for one, other in blind
         )
-        return outline.fail(seen, *watch_problem(*blind[0]))
+        one, other = blind[0]
+        return outline.fail(
+            seen, watch_fault(one, other), there=other.home.server_name, here=one.home.server_name
+        )
     slowest = max(wait_for(one, other) for one, other in pairs)
     seen = "; ".join(
         f"{other.name} on {place(url_of(one, other))}" for one, other in pairs if one is users[0]
@@ -165,11 +259,7 @@ def watch_verdict(outcome: Outcome, home: Home) -> Check:
     seen = f"{seen}; first pictures after {slowest:.2f} s at most"
     check = outline.ok(seen)
     if slowest > outcome.first_frame_limit:
-        check = outline.warn(
-            seen,
-            f"pictures take more than {outcome.first_frame_limit:.0f} s: federation is slow, or a host busy",
-            "repeat the check from elsewhere; look at the load of both homeservers",
-        )
+        check = outline.warn(seen, SLOW, limit=f"{outcome.first_frame_limit:.0f}")
     return replace(check, seconds=round(slowest, 3))
 
 
@@ -197,35 +287,16 @@ def missing(one: Attendee, other: Attendee) -> str:
     return f"nothing that could be recognised came from {place(url)}"
 
 
-def watch_problem(one: Attendee, other: Attendee) -> tuple[str, str]:
-    """Cause and fix where one does not see another."""
-    there, here = other.home.server_name, one.home.server_name
+def watch_fault(one: Attendee, other: Attendee) -> Fault:
+    """Why one does not see another."""
     if one.blind or one.member_of(other) is None:
-        return (
-            f"events of {there} do not reach {here}: federation is broken or very slow",
-            f"see that {there} reaches the federation port of {here}; journalctl -u matrix-synapse at both",
-        )
+        return NO_EVENTS
     refusal = one.refusals.get(url_of(one, other), "")
     if refusal and one.sfu_url and other.sfu_url:
-        return (
-            f"the homeserver of {here} gets no token for its users from that of {there}",
-            f"see the check homeserver_tokens of both; journalctl -u lk-jwt-service at both, {here} first",
-        )
+        return NO_TOKEN_BEHIND
     if "401" in refusal:
-        return (
-            f"the token service of {there} cannot verify users of {here}. {NO_ACCESS}",
-            f"see that the RTC host of {there} reaches https://{here}/.well-known/matrix/server and the host"
-            f" in it; journalctl -u lk-jwt-service at {there}",
-        )
-    if refusal:
-        return (
-            f"users of {here} do not get onto the SFU of {there}",
-            f"see the checks of {there}; journalctl -u lk-jwt-service and -u livekit there",
-        )
-    return (
-        f"media of {there} does not reach users of {here}",
-        f"see the check call_path of {there}; open its media ports to everybody, not only to its own users",
-    )
+        return UNVERIFIED_THERE
+    return NOT_LET_IN if refusal else NO_MEDIA_THERE
 
 
 def access_verdict(outcome: Outcome, home: Home) -> Check:
@@ -241,24 +312,10 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
     if not wrong:
         return outline.ok(seen)
     if wrong[0].behind:
-        return outline.fail(
-            seen,
-            "the token service gives users of other homeservers something else than a seat to watch from",
-            "use the version of the token service that this collection installs",
-        )
-    visitor, listed = server_of(wrong[0]), f"matrixrtc_full_access_homeservers of {home.server_name}"
-    if not home.trusts(visitor):
-        return outline.fail(
-            seen,
-            f"{visitor} is not in {listed}, and its users can use this SFU for calls of their own",
-            f"run site.yml for {home.server_name}; see that livekit.yaml has room.auto_create: false and"
-            " that the token service is 0.7 or newer",
-        )
-    return outline.fail(
-        seen,
-        f"{visitor} is in {listed}, and its users may only watch: the token service runs on another list",
-        f"run site.yml for {home.server_name}",
-    )
+        return outline.fail(seen, MORE_THAN_A_SEAT)
+    visitor = server_of(wrong[0])
+    power = LISTED if home.trusts(visitor) else NOT_LISTED
+    return outline.fail(seen, power, visitor=visitor, site=home.server_name)
 
 
 def described(trial: Trial) -> str:
@@ -325,19 +382,11 @@ def leave_verdict(outcome: Outcome) -> Check:
     if outcome.stayed < outcome.leave_timeout:
         gone = LEAVE.ok(f"{outcome.leaver} was gone after {outcome.stayed:.1f} s")
         return replace(gone, seconds=round(outcome.stayed, 3))
-    return LEAVE.fail(
-        f"{outcome.leaver} was still there after {outcome.stayed:.0f} s",
-        "the token service of their site did not send the leave, or it did not get over federation",
-        "see the check call_leave of that site",
-    )
+    return LEAVE.fail(f"{outcome.leaver} was still there after {outcome.stayed:.0f} s", NOT_SENT)
 
 
 def cleanup_verdict(leftovers: Sequence[str]) -> Check:
     """Nothing stays on the homeservers."""
     if not leftovers:
         return CLEANUP.ok("nothing left")
-    return CLEANUP.warn(
-        "; ".join(leftovers),
-        "a homeserver did not take everything back",
-        "leave the room by hand with the probe users",
-    )
+    return CLEANUP.warn("; ".join(leftovers), LEFTOVERS)

@@ -14,14 +14,38 @@ from dataclasses import dataclass, field, replace
 
 from .call_room import Caller, both
 from .call_token import homeserver_identity, legacy_identity, livekit_room, member_identity
-from .checks import FAIL, Check, Outline
+from .checks import FAIL, Check, Fault, Outline
 from .endpoint_site import Site
-from .endpoint_token import Access, access_check, access_of, legacy_request, member_request, token_check
-from .endpoint_wiring import DELEGATE, GET_TOKEN, homeserver_access, refused_by_homeserver, seat_body
+from .endpoint_token import (
+    TOKEN_FAULTS,
+    Access,
+    access_check,
+    access_of,
+    legacy_request,
+    member_request,
+    token_check,
+)
+from .endpoint_wiring import (
+    DELEGATE,
+    GET_TOKEN,
+    WIRING_FAULTS,
+    homeserver_access,
+    refused_by_homeserver,
+    seat_body,
+)
 from .endpoint_wiring import ask as wiring_ask
 from .matrix_client import MatrixError
+from .symptoms import REFUSED
 
-TOKENS = Outline("call_tokens", "Tokens from both endpoints", "for both users from /sfu/get and /get_token")
+NO_OPENID = Fault("the homeserver gives out no OpenID token", "see that Synapse runs")
+TOKENS = Outline(
+    "call_tokens",
+    "Tokens from both endpoints",
+    "for both users from /sfu/get and /get_token",
+    "token",
+    REFUSED,
+    tuple(dict.fromkeys((NO_OPENID, *TOKEN_FAULTS, *WIRING_FAULTS))),
+)
 
 BEHIND = ", and from the homeserver"
 
@@ -104,7 +128,7 @@ def ask_all(site: Site, room_id: str, callers: Sequence[Caller], tickets: Sequen
     try:
         both(identify, callers)
     except MatrixError as error:
-        refusal = TOKENS.fail(str(error), "the homeserver gives out no OpenID token", "see that Synapse runs")
+        refusal = TOKENS.fail(str(error), NO_OPENID)
         return Tickets(refusal, (), start, time.monotonic() - start)
     expected = replace(TOKENS, expected=f"{TOKENS.expected}{BEHIND if site.behind_homeserver else ''}")
     with ThreadPoolExecutor(max_workers=len(tickets)) as pool:

@@ -11,34 +11,245 @@ from .call_figures import Media
 from .call_ice import answering
 from .call_media import FRAMES_PER_SECOND, Report
 from .call_tokens import TOKENS
-from .checks import FAIL, WARN, Check, Outline
-from .endpoint_discovery import ANNOUNCED, transports_missing, transports_problem
-from .endpoint_media import address_problem, reach_check, silence, stun_check
-from .endpoint_service import websocket_check
-from .endpoint_site import NO_MEDIA, NO_SFU, NO_TRANSPORT, Site, livekit_urls
-from .homeserver_kinds import DELAYED_EVENTS, EFFECTS, STATE_AFTER, by_owner, tolerated
-from .matrix_client import Account, MatrixError
-
-ACCOUNTS = Outline("call_accounts", "Two users for the call", "two devices of users of this server")
-DISCOVERY = Outline(
-    "call_discovery", "Where users are sent", "the same URL from the homeserver and the client well-known"
+from .checks import FAIL, WARN, Check, Fault, Outline
+from .endpoint_discovery import (
+    ENDPOINT_FAULTS,
+    LIST_FAULTS,
+    NO_DELAYED_EVENTS,
+    announced_problem,
+    transports_missing,
 )
-ROOM = Outline("call_room", "Throw-away room", "both users in a new room")
-STATE = Outline("call_state_after", "State after the timeline", "state_after in an answer to /sync")
-MEMBERSHIP = Outline("call_membership", "Call memberships", "leaves scheduled, memberships written")
-CONNECTED = Outline("call_connected", "Connections to the SFU", "both users connected")
-VIDEO = Outline("call_video", "Picture", "each user recognises the other's picture")
-AUDIO = Outline("call_audio", "Sound", "each user hears the other's tone")
+from .endpoint_media import (
+    ADDRESS_FAULTS,
+    OWN_STUN,
+    SHUT_OUT,
+    SILENCE,
+    SWITCHED_OFF,
+    address_problem,
+    as_advertised,
+    ports_of,
+    reach_check,
+    silence,
+    stun_check,
+)
+from .endpoint_service import WEBSOCKET, websocket_check
+from .endpoint_site import Site, livekit_urls
+from .homeserver_kinds import DELAYED_EVENTS, LACKS, STATE_AFTER, by_owner, tolerated
+from .matrix_client import Account, MatrixError
+from .symptoms import (
+    GHOST,
+    LOST,
+    NO_MEDIA,
+    NO_PICTURE,
+    NO_TRANSPORT,
+    NOTHING,
+    OLD_CLIENTS,
+    STALE,
+    UNSEEN,
+)
+
+CORRECT_USERS = "correct user_id or access_token in matrixrtc_probe_users"
+BAD_TOKENS = Fault(
+    "the homeserver does not take the access token of a probe user",
+    "put valid tokens into matrixrtc_probe_users",
+)
+NO_HOMESERVER = Fault(
+    "the client well-known does not say where the homeserver is",
+    "see the check well_known_client",
+    OLD_CLIENTS,
+)
+MIXED_UP = Fault("no token is that of {users}", CORRECT_USERS)
+STRANGERS = Fault(
+    "{users} is not a user of {server_name}",
+    "use tokens of two users of this server in matrixrtc_probe_users",
+)
+NO_DEVICE = Fault(
+    "a token without a device cannot take part in calls",
+    "use tokens from a login, not from an admin API or an application service",
+)
+ONE_DEVICE = Fault(
+    "both tokens are of one device, which can be in a call once only",
+    "use tokens of two users, or of two logins",
+)
+ACCOUNTS = Outline(
+    "call_accounts",
+    "Two users for the call",
+    "two devices of users of this server",
+    "identity",
+    NOTHING,
+    (BAD_TOKENS, NO_HOMESERVER, MIXED_UP, STRANGERS, NO_DEVICE, ONE_DEVICE),
+)
+
+OLD_WORKER = Fault("a homeserver worker runs on other settings", "restart all workers of Synapse")
+ANNOUNCE_TOO = "announce {service_url} in the client well-known too (role well_known)"
+NOT_IN_DOCUMENT = Fault("older clients read only the client well-known", ANNOUNCE_TOO, OLD_CLIENTS)
+ONLY_DOCUMENT = Fault(
+    "{homeserver} has no endpoint for transports, and the client well-known does not name our token service",
+    "announce {service_url} in the client well-known (role well_known)",
+)
+DIFFERENT = Fault(
+    "the two announcements differ: users of old and of new clients meet on different SFUs, or nowhere",
+    ANNOUNCE_TOO,
+    UNSEEN,
+)
+NO_TRANSPORTS = Fault("the homeserver refuses to name its transports", "see that {homeserver} runs")
+DISCOVERY = Outline(
+    "call_discovery",
+    "Where users are sent",
+    "the same URL from the homeserver and the client well-known",
+    "announcement",
+    NO_TRANSPORT,
+    (OLD_WORKER, NOT_IN_DOCUMENT, ONLY_DOCUMENT, DIFFERENT, NO_TRANSPORTS, *LIST_FAULTS, *ENDPOINT_FAULTS),
+)
+
+NO_ROOM = Fault(
+    "the homeserver does not let the probe users make or join a room",
+    "use accounts that may create rooms; wait if a rate limit is named",
+)
+ROOM = Outline("call_room", "Throw-away room", "both users in a new room", "identity", NOTHING, (NO_ROOM,))
+
+NO_STATE_AFTER = Fault(
+    "experimental_features.msc4222_enabled is off in Synapse",
+    "set it to true (role synapse_config) and restart Synapse",
+)
+STATE = Outline(
+    "call_state_after",
+    "State after the timeline",
+    "state_after in an answer to /sync",
+    "leave",
+    STALE,
+    (NO_STATE_AFTER, LACKS[STATE_AFTER]),
+)
+
+NO_MEMBERSHIP = Fault(
+    "the homeserver refuses the membership or its delayed leave",
+    "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
+    LOST,
+)
+MEMBERSHIP = Outline(
+    "call_membership",
+    "Call memberships",
+    "leaves scheduled, memberships written",
+    "leave",
+    GHOST,
+    (NO_MEMBERSHIP, NO_DELAYED_EVENTS, LACKS[DELAYED_EVENTS]),
+)
+
+NO_CONNECTION = Fault(
+    "the SFU answers strangers, but no media connection came about",
+    "journalctl -u livekit -n 50; look for a filter that lets only small packets pass",
+)
+CONNECTED = Outline(
+    "call_connected",
+    "Connections to the SFU",
+    "both users connected",
+    "media",
+    NO_MEDIA,
+    (SHUT_OUT, *WEBSOCKET.faults, *ADDRESS_FAULTS, *SILENCE, NO_CONNECTION),
+)
+
+NO_PACKETS = Fault(
+    "no packet of the picture arrived at one of them",
+    "see the check call_path; journalctl -u livekit -n 50",
+    NO_MEDIA,
+)
+OTHER_PICTURE = Fault(
+    "packets arrived, but not the picture that was sent: they are damaged or cannot be decrypted",
+    "look for a middlebox that changes UDP payload, and for a modified SFU",
+)
+FEW_PACKETS = Fault(
+    "frames are lost or late: a busy host, or a bad network between probe and SFU",
+    "repeat the check from elsewhere; raise net.core.rmem_max on the RTC host",
+    NOTHING,
+)
+VIDEO = Outline(
+    "call_video",
+    "Picture",
+    "each user recognises the other's picture",
+    "media",
+    NO_PICTURE,
+    (NO_PACKETS, OTHER_PICTURE, FEW_PACKETS),
+)
+NO_SOUND = Fault("no sound arrived", NO_PACKETS.fix, NO_MEDIA)
+OTHER_SOUND = Fault("sound arrived, but not the tone that was sent", NO_PACKETS.fix)
+AUDIO = Outline(
+    "call_audio",
+    "Sound",
+    "each user hears the other's tone",
+    "media",
+    NO_PICTURE,
+    (NO_SOUND, OTHER_SOUND),
+)
+
+NOT_ENCRYPTED = Fault(
+    "the SDK sent without encryption", "use the version of the LiveKit SDK that the documentation names"
+)
+NOT_TRIED = Fault("{reason}", "repeat the check")
+READABLE = Fault(
+    "media can be read without the keys: it is not encrypted end to end",
+    "report this: the SDK or the SFU is not what it claims to be",
+)
 ENCRYPTION = Outline(
     "call_encryption",
     "End-to-end encryption",
     "somebody with other keys gets packets, but no picture and no sound",
+    "media",
+    NOTHING,
+    (NOT_ENCRYPTED, READABLE, NOT_TRIED),
+)
+
+NO_PAIR = Fault(
+    "the statistics name no selected candidate pair", "use the SDK that the documentation names", NOTHING
+)
+NO_ADVERTISEMENT = Fault(
+    "the SFU's own list of addresses could not be read: {reason}", "repeat the check", NOTHING
+)
+OTHER_WAY = Fault(
+    "the media does not go over {protocol}: {ports} is closed between probe and SFU, or lets"
+    " nothing but the first packets pass",
+    "open {ports} on the way",
+)
+TRANSLATED = Fault(
+    "the advertised addresses answer, but the SFU's packets come from another one: it sends through"
+    " an address translation, such as that of a container network",
+    "let LiveKit use the host's network",
+    NOTHING,
 )
 PATH = Outline(
-    "call_path", "Way of the media", "an address that the SFU advertises and that answers strangers"
+    "call_path",
+    "Way of the media",
+    "an address that the SFU advertises and that answers strangers",
+    "media",
+    NO_MEDIA,
+    (*ADDRESS_FAULTS, *SILENCE, SWITCHED_OFF, OWN_STUN, OTHER_WAY, TRANSLATED, NO_PAIR, NO_ADVERTISEMENT),
 )
-LEAVE = Outline("call_leave", "Leave after a break", "the membership is gone soon after the user vanished")
-CLEANUP = Outline("call_cleanup", "Clean-up", "nothing left on the homeserver")
+
+EARLY = Fault(
+    "the leave was sent too early: the token service lost sight of a living participant, or cannot restart "
+    "the delayed event",
+    "journalctl -u lk-jwt-service; see the check host_delayed_leave",
+    LOST,
+)
+UNTOLD = Fault(
+    "the token service was not told that the user left: LiveKit sends no webhook, sends it elsewhere, or"
+    " signs it with another key (then it is ignored without a word); or the token service cannot reach"
+    " the homeserver",
+    "run site.yml, which writes LiveKit's webhook; see the checks host_livekit_settings, host_credentials"
+    " and host_delayed_leave; journalctl -u livekit | grep webhook",
+)
+NO_HOMESERVER_ANY_MORE = Fault("the homeserver does not answer any more", "see that Synapse runs", LOST)
+LEAVE = Outline(
+    "call_leave",
+    "Leave after a break",
+    "the membership is gone soon after the user vanished",
+    "leave",
+    GHOST,
+    (UNTOLD, EARLY, NO_HOMESERVER_ANY_MORE, NO_DELAYED_EVENTS, LACKS[DELAYED_EVENTS]),
+)
+LEFTOVERS = Fault("a homeserver did not take everything back", "leave the room by hand with the probe users")
+CLEANUP = Outline(
+    "call_cleanup", "Clean-up", "nothing left on the homeserver", "leave", NOTHING, (LEFTOVERS,)
+)
 IN_ORDER = (
     ACCOUNTS,
     DISCOVERY,
@@ -69,30 +280,14 @@ def accounts_verdict(site: Site, accounts: Sequence[Account], user_ids: Sequence
         if user_id and user_id not in [account.user_id for account in accounts]
     ]
     if mixed:
-        return ACCOUNTS.fail(
-            seen,
-            f"no token is that of {', '.join(mixed)}",
-            "correct user_id or access_token in matrixrtc_probe_users",
-        )
+        return ACCOUNTS.fail(seen, MIXED_UP, users=", ".join(mixed))
     strangers = [account.user_id for account in accounts if account.server_name != site.server_name]
     if strangers:
-        return ACCOUNTS.fail(
-            seen,
-            f"{', '.join(strangers)} is not a user of {site.server_name}",
-            "use tokens of two users of this server in matrixrtc_probe_users",
-        )
+        return ACCOUNTS.fail(seen, STRANGERS, users=", ".join(strangers), server_name=site.server_name)
     if any(not account.device_id for account in accounts):
-        return ACCOUNTS.fail(
-            seen,
-            "a token without a device cannot take part in calls",
-            "use tokens from a login, not from an admin API or an application service",
-        )
+        return ACCOUNTS.fail(seen, NO_DEVICE)
     if len({(account.user_id, account.device_id) for account in accounts}) < len(accounts):
-        return ACCOUNTS.fail(
-            seen,
-            "both tokens are of one device, which can be in a call once only",
-            "use tokens of two users, or of two logins",
-        )
+        return ACCOUNTS.fail(seen, ONE_DEVICE)
     return ACCOUNTS.ok(seen)
 
 
@@ -106,47 +301,33 @@ def discovery_verdict(
     elsewhere = ", ".join(well_known) or "nothing"
     seen = f"homeserver {' and '.join(sorted(set(told)))}, well-known {elsewhere}"
     if len(set(told)) > 1:
-        return DISCOVERY.fail(
-            seen, "a homeserver worker runs on other settings", "restart all workers of Synapse"
-        )
-    problem = transports_problem(site, lists[0])
+        return DISCOVERY.fail(seen, OLD_WORKER)
+    problem = announced_problem(site, lists[0], DISCOVERY, seen)
     if problem:
-        return DISCOVERY.fail(seen, *problem)
-    fix = f"announce {site.service_url} in the client well-known too (role well_known)"
+        return problem
     if not well_known:
-        return DISCOVERY.warn(seen, f"older clients read only the client well-known. {NO_TRANSPORT}", fix)
+        return DISCOVERY.warn(seen, NOT_IN_DOCUMENT, service_url=site.service_url)
     if well_known[0] != site.service_url:
-        cause = (
-            "the two announcements differ: users of old and of new clients meet on different SFUs, or nowhere"
-        )
-        return DISCOVERY.fail(seen, cause, fix)
+        return DISCOVERY.fail(seen, DIFFERENT, service_url=site.service_url)
     return DISCOVERY.ok(site.service_url)
 
 
 def undiscovered(site: Site, well_known: Sequence[str], error: MatrixError) -> Check:
     """The homeserver names no transports; without the endpoint clients go by the client well-known."""
-    missing = transports_missing(site, error.response, ANNOUNCED) or ANNOUNCED.fail(
-        "", "the homeserver refuses to name its transports", f"see that {site.kind.title} runs"
-    )
-    failed = DISCOVERY.fail(str(error), missing.cause, missing.fix)
+    missing = transports_missing(site, error.response, DISCOVERY)
+    if missing is None:
+        return DISCOVERY.fail(str(error), NO_TRANSPORTS, homeserver=site.kind.title)
     if missing.status == FAIL or (well_known and well_known[0] == site.service_url):
-        return replace(failed, status=missing.status)
-    return replace(
-        failed,
-        seen=f"{failed.seen}; well-known {', '.join(well_known) or 'nothing'}",
-        fix=f"announce {site.service_url} in the client well-known (role well_known)",
-    )
+        return replace(missing, seen=str(error))
+    seen = f"{error}; well-known {', '.join(well_known) or 'nothing'}"
+    return DISCOVERY.fail(seen, ONLY_DOCUMENT, homeserver=site.kind.title, service_url=site.service_url)
 
 
 def room_verdict(room_id: str, error: MatrixError | None) -> Check:
     """The room is there."""
     if error is None:
         return ROOM.ok(room_id)
-    return ROOM.fail(
-        str(error),
-        "the homeserver does not let the probe users make or join a room",
-        "use accounts that may create rooms; wait if a rate limit is named",
-    )
+    return ROOM.fail(str(error), NO_ROOM)
 
 
 def state_verdict(site: Site, has_state: bool | None, error: MatrixError | None) -> Check:
@@ -155,23 +336,14 @@ def state_verdict(site: Site, has_state: bool | None, error: MatrixError | None)
         return STATE.skip(f"not seen: {error or 'the room is not in the answer to /sync'}")
     if has_state:
         return STATE.ok("state_after")
-    missing = STATE.fail(
-        "no state_after",
-        f"experimental_features.msc4222_enabled is off in Synapse. {EFFECTS[STATE_AFTER]}",
-        by_owner(site.homeserver_kind, "set it to true (role synapse_config) and restart Synapse"),
-    )
+    missing = by_owner(STATE.fail("no state_after", NO_STATE_AFTER), site.homeserver_kind)
     return tolerated(missing, site.homeserver_kind, STATE_AFTER)
 
 
 def membership_verdict(site: Site, delay: int, error: MatrixError | None) -> Check:
     """The memberships are written, with a way to end them."""
     if error is not None:
-        return MEMBERSHIP.fail(
-            str(error),
-            "the homeserver refuses the membership or its delayed leave. Element Call then says "
-            '"Connection lost" within seconds',
-            "raise rc_message and rc_delayed_event_mgmt if a limit is named (role synapse_config)",
-        )
+        return MEMBERSHIP.fail(str(error), NO_MEMBERSHIP)
     if not delay:
         return no_delayed_events(site, MEMBERSHIP, "no delayed events")
     return MEMBERSHIP.ok(f"leaves scheduled {delay // 1000} s ahead")
@@ -179,11 +351,7 @@ def membership_verdict(site: Site, delay: int, error: MatrixError | None) -> Che
 
 def no_delayed_events(site: Site, outline: Outline, seen: str) -> Check:
     """The warning that nothing ends the membership of somebody who crashes."""
-    missing = outline.fail(
-        seen,
-        f"max_event_delay_duration is not set in Synapse. {EFFECTS[DELAYED_EVENTS]}",
-        by_owner(site.homeserver_kind, "set it to 24h (role synapse_config) and restart Synapse"),
-    )
+    missing = by_owner(outline.fail(seen, NO_DELAYED_EVENTS), site.homeserver_kind)
     return replace(tolerated(missing, site.homeserver_kind, DELAYED_EVENTS), status=WARN)
 
 
@@ -191,7 +359,7 @@ def media_verdicts(
     site: Site, media: Media, seconds: float, force_tcp: bool, prove_encryption: bool
 ) -> list[Check]:
     """Everything about the media part."""
-    protocol = "tcp" if force_tcp else "udp"
+    site, protocol = as_advertised(site, media.survey.heard), "tcp" if force_tcp else "udp"
     connected = connected_verdict(site, media, protocol)
     if connected.status == FAIL:
         why = f"not tried, because {CONNECTED.id} failed"
@@ -220,20 +388,14 @@ def connected_verdict(site: Site, media: Media, protocol: str) -> Check:
     seen = "; ".join(f"{report.name}: {report.error}" for report in broken)
     if media.survey.error:
         upgrade = websocket_check(site)
-        if upgrade.status == FAIL:
-            return CONNECTED.fail(f"{seen}; {media.survey.error}", upgrade.cause, upgrade.fix)
-        cause = f"the SFU does not let users with a valid token in. {NO_SFU}"
-        return CONNECTED.fail(f"{seen}; {media.survey.error}", cause, "journalctl -u livekit -n 50")
-    problem = address_problem(media.survey.heard, site.media_addresses)
+        seen = f"{seen}; {media.survey.error}"
+        return CONNECTED.because(upgrade, seen) if upgrade.status == FAIL else CONNECTED.fail(seen, SHUT_OUT)
+    problem = address_problem(media.survey.heard, site.media_addresses, CONNECTED, seen)
     if problem:
-        return CONNECTED.fail(seen, *problem)
+        return problem
     if not answering(media.survey.reaches, protocol):
-        return CONNECTED.fail(seen, *silence(site, media.survey.reaches, protocol))
-    return CONNECTED.fail(
-        seen,
-        f"the SFU answers strangers, but no media connection came about. {NO_MEDIA}",
-        "journalctl -u livekit -n 50; look for a filter that lets only small packets pass",
-    )
+        return silence(site, media.survey.reaches, protocol, CONNECTED, seen)
+    return CONNECTED.fail(seen, NO_CONNECTION)
 
 
 def video_verdict(reports: Sequence[Report], seconds: float) -> Check:
@@ -244,25 +406,13 @@ def video_verdict(reports: Sequence[Report], seconds: float) -> Check:
         for report in reports
     )
     if any(report.frames == 0 and report.video.packets == 0 for report in reports):
-        return VIDEO.fail(
-            seen,
-            f"no packet of the picture arrived at one of them. {NO_MEDIA}",
-            "see the check call_path; journalctl -u livekit -n 50",
-        )
+        return VIDEO.fail(seen, NO_PACKETS)
     if any(report.frames == 0 for report in reports):
-        return VIDEO.fail(
-            seen,
-            "packets arrived, but not the picture that was sent: they are damaged or cannot be decrypted",
-            "look for a middlebox that changes UDP payload, and for a modified SFU",
-        )
+        return VIDEO.fail(seen, OTHER_PICTURE)
     wanted = seconds * FRAMES_PER_SECOND * FEW_FRAMES
     loss = max(report.video.loss for report in reports)
     if any(report.frames < wanted for report in reports) or loss > MUCH_LOSS:
-        return VIDEO.warn(
-            f"{seen}; loss {loss:.1%}",
-            "frames are lost or late: a busy host, or a bad network between probe and SFU",
-            "repeat the check from elsewhere; raise net.core.rmem_max on the RTC host",
-        )
+        return VIDEO.warn(f"{seen}; loss {loss:.1%}", FEW_PACKETS)
     return VIDEO.ok(f"{seen}; loss {loss:.1%}")
 
 
@@ -271,11 +421,7 @@ def audio_verdict(reports: Sequence[Report]) -> Check:
     seen = "; ".join(f"{report.name} heard the tone for {report.tone_seconds:.1f} s" for report in reports)
     if any(report.tone_seconds < LEAST_TONE for report in reports):
         other = any(report.other_sound_seconds for report in reports)
-        return AUDIO.fail(
-            seen,
-            "sound arrived, but not the tone that was sent" if other else f"no sound arrived. {NO_MEDIA}",
-            "see the check call_path; journalctl -u livekit -n 50",
-        )
+        return AUDIO.fail(seen, OTHER_SOUND if other else NO_SOUND)
     return AUDIO.ok(seen)
 
 
@@ -283,29 +429,20 @@ def encryption_verdict(reports: Sequence[Report], spy: Report | None, wanted: bo
     """Media was encrypted end to end: flagged so by the senders, and useless without the keys."""
     plain = [report.name for report in reports if report.plain_tracks or not report.encrypted_tracks]
     if plain:
-        return ENCRYPTION.fail(
-            f"{', '.join(plain)} received media that is not marked as encrypted",
-            "the SDK sent without encryption",
-            "use the version of the LiveKit SDK that the documentation names",
-        )
+        seen = f"{', '.join(plain)} received media that is not marked as encrypted"
+        return ENCRYPTION.fail(seen, NOT_ENCRYPTED)
     if not wanted:
         return ENCRYPTION.ok("marked as encrypted by both senders; not tried without the keys")
     if spy is None or spy.error or not spy.video.packets:
-        return ENCRYPTION.warn(
-            "marked as encrypted, but somebody without the keys could not listen in",
-            (spy.error if spy else "") or "no packets reached the one without the keys",
-            "repeat the check",
-        )
+        reason = (spy.error if spy else "") or "no packets reached the one without the keys"
+        seen = "marked as encrypted, but somebody without the keys could not listen in"
+        return ENCRYPTION.warn(seen, NOT_TRIED, reason=reason)
     seen = (
         f"{spy.video.packets + spy.audio.packets} packets, {spy.frames} frames and {spy.tone_seconds:.1f} s"
         " of sound without the keys"
     )
     if spy.frames or spy.tone_seconds:
-        return ENCRYPTION.fail(
-            seen,
-            "media can be read without the keys: it is not encrypted end to end",
-            "report this: the SDK or the SFU is not what it claims to be",
-        )
+        return ENCRYPTION.fail(seen, READABLE)
     return ENCRYPTION.ok(seen)
 
 
@@ -314,70 +451,38 @@ def path_verdict(site: Site, media: Media, protocol: str) -> Check:
     paths = [path for report in media.reports for path in report.paths]
     seen = ", ".join(sorted({path.remote for path in paths})) or "no selected pair"
     if not all(report.paths for report in media.reports):
-        return PATH.fail(
-            seen, "the statistics name no selected candidate pair", "use the SDK that the documentation names"
-        )
+        return PATH.fail(seen, NO_PAIR)
     if media.survey.error:
-        return PATH.warn(
-            seen,
-            f"the SFU's own list of addresses could not be read: {media.survey.error}",
-            "repeat the check",
-        )
-    problem = address_problem(media.survey.heard, site.media_addresses)
+        return PATH.warn(seen, NO_ADVERTISEMENT, reason=media.survey.error)
+    problem = address_problem(media.survey.heard, site.media_addresses, PATH, seen)
     if problem:
-        return PATH.fail(seen, *problem)
+        return problem
     closed = reach_check(site, media.survey, protocol)
     if closed.status == FAIL:
-        return PATH.fail(f"{seen}; {closed.seen}", closed.cause, closed.fix)
+        return PATH.because(closed, f"{seen}; {closed.seen}")
     stun = stun_check(site, media.survey.heard)
     if stun.status == FAIL:
-        return PATH.fail(f"{seen}; STUN {stun.seen}", stun.cause, stun.fix)
+        return PATH.because(stun, f"{seen}; STUN {stun.seen}")
     if any(path.protocol != protocol for path in paths):
-        ports = f"UDP {site.udp_ports}" if protocol == "udp" else f"TCP {site.tcp_port}"
-        return PATH.fail(
-            seen,
-            f"the media does not go over {protocol.upper()}: {ports} is closed between probe and SFU, or lets"
-            " nothing but the first packets pass",
-            f"open {ports} on the way",
-        )
+        return PATH.fail(seen, OTHER_WAY, protocol=protocol.upper(), ports=ports_of(site, protocol))
     advertised = {candidate.address for candidate in media.survey.heard.candidates}
     if any(path.remote_kind == "prflx" or path.remote_address not in advertised for path in paths):
-        return PATH.warn(
-            f"{seen}; advertised {', '.join(str(candidate) for candidate in media.survey.heard.candidates)}",
-            "the advertised addresses answer, but the SFU's packets come from another one: it sends through"
-            " an address translation, such as that of a container network",
-            "let LiveKit use the host's network",
-        )
+        named = ", ".join(str(candidate) for candidate in media.survey.heard.candidates)
+        return PATH.warn(f"{seen}; advertised {named}", TRANSLATED)
     return PATH.ok(f"{seen}; answers strangers too")
 
 
 def leave_verdict(early: bool, stayed: float, limit: float, killed: bool) -> Check:
     """The token service noticed the break and sent the leave."""
     if early:
-        return LEAVE.fail(
-            "the membership was gone while the call was still on",
-            "the leave was sent too early: the token service lost "
-            "sight of a living participant, or cannot restart the delayed event",
-            "journalctl -u lk-jwt-service; see the check host_delayed_leave",
-        )
+        return LEAVE.fail("the membership was gone while the call was still on", EARLY)
     if stayed < limit:
         return LEAVE.ok(f"gone {stayed:.1f} s after the user {'was killed' if killed else 'vanished'}")
-    return LEAVE.fail(
-        f"still there after {stayed:.0f} s",
-        "the token service was not told that the user left: LiveKit sends no webhook, sends it elsewhere, or"
-        " signs it with another key (then it is ignored without a word); or the token service cannot reach"
-        " the homeserver. Nothing shows in a call, but whoever crashes stays in it for up to an hour",
-        "run site.yml, which writes LiveKit's webhook; see the checks host_livekit_settings, host_credentials"
-        " and host_delayed_leave; journalctl -u livekit | grep webhook",
-    )
+    return LEAVE.fail(f"still there after {stayed:.0f} s", UNTOLD)
 
 
 def cleanup_verdict(leftovers: Sequence[str]) -> Check:
     """Nothing stays on the homeserver."""
     if not leftovers:
         return CLEANUP.ok("nothing left")
-    return CLEANUP.warn(
-        "; ".join(leftovers),
-        "the homeserver did not take everything back",
-        "leave the room by hand with the probe users",
-    )
+    return CLEANUP.warn("; ".join(leftovers), LEFTOVERS)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
@@ -15,7 +15,7 @@ WARN = "warn"
 SKIP = "skip"
 STATUSES = (OK, FAIL, WARN, SKIP)
 LEGS = {
-    "announcement": "how clients find the SFU: the homeserver's transports endpoint and the client well-known",
+    "announcement": "how clients find the SFU: the homeserver's transports endpoint, the client well-known",
     "entrance": "client to nginx: names, certificates, closed doors",
     "token": "client through nginx to the token service",
     "identity": "token service to homeserver: whose OpenID token is it",
@@ -47,28 +47,67 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """One thing that can be wrong: why it is, and what to do about it, with fields as str.format fills them.
+
+    `shows`: what a user then sees in Element Call, if that is not what the check says for all its faults.
+    """
+
+    cause: str
+    fix: str
+    shows: str | None = None
+
+
+@dataclass(frozen=True)
 class Outline:
-    """A check before it is made: what it is called and what is expected."""
+    """A check before it is made: what it is called, what is expected, and everything that can be wrong.
+
+    `leg`: the part of a call's way, one of LEGS. `shows`: what a user sees when it fails, '' for nothing.
+    """
 
     id: str
     title: str
     expected: str
+    leg: str
+    shows: str = ""
+    faults: tuple[Fault, ...] = ()
 
     def ok(self, seen: str) -> Check:
         """It is as it should be."""
-        return Check(self.id, self.title, OK, self.expected, seen)
+        return self._made(OK, seen)
 
-    def fail(self, seen: str, cause: str, fix: str) -> Check:
+    def fail(self, seen: str, *faults: Fault, **fields: object) -> Check:
         """Calls do not work, or not for everybody, as long as this is so."""
-        return Check(self.id, self.title, FAIL, self.expected, seen, cause, fix)
+        return self._faulty(FAIL, seen, faults, fields)
 
-    def warn(self, seen: str, cause: str, fix: str) -> Check:
+    def warn(self, seen: str, *faults: Fault, **fields: object) -> Check:
         """Calls work, but something is going to trouble somebody."""
-        return Check(self.id, self.title, WARN, self.expected, seen, cause, fix)
+        return self._faulty(WARN, seen, faults, fields)
 
     def skip(self, why: str) -> Check:
         """It could not be tried, and says why not."""
-        return Check(self.id, self.title, SKIP, self.expected, why)
+        return self._made(SKIP, why)
+
+    def because(self, check: Check, seen: str) -> Check:
+        """It is as another check is, for the same reason."""
+        made = self._made(check.status, seen)
+        return replace(made, cause=check.cause, fix=check.fix, shows=check.shows)
+
+    def shown(self, fault: Fault) -> str:
+        """What a user sees of a fault that this check found."""
+        return self.shows if fault.shows is None else fault.shows
+
+    def _made(self, status: str, seen: str) -> Check:
+        return Check(self.id, self.title, status, self.expected, seen, leg=self.leg)
+
+    def _faulty(self, status: str, seen: str, faults: Sequence[Fault], fields: Mapping[str, object]) -> Check:
+        """Several faults at once are told in one breath; users see the first that can be seen."""
+        return replace(
+            self._made(status, seen),
+            cause=". ".join(dict.fromkeys(fault.cause.format(**fields) for fault in faults)),
+            fix="; ".join(dict.fromkeys(fault.fix.format(**fields) for fault in faults)),
+            shows=next(filter(None, map(self.shown, faults)), ""),
+        )
 
 
 Job = Callable[[], Sequence[Check]]

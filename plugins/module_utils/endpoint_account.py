@@ -5,15 +5,34 @@
 from __future__ import annotations
 
 from .call_token import legacy_identity, livekit_room, member_identity
-from .checks import FAIL, Check, Outline, in_turn, timed
+from .checks import FAIL, Check, Fault, Outline, in_turn, timed
 from .endpoint_media import STUN, TCP, UDP, media_checks
 from .endpoint_site import Site
-from .endpoint_token import Access, access_of, legacy_request, member_request, token_check
+from .endpoint_token import TOKEN_FAULTS, Access, access_of, legacy_request, member_request, token_check
 from .endpoint_wiring import WIRED, wired_check
 from .matrix_client import Account, MatrixClient, MatrixError
+from .symptoms import NOTHING, REFUSED
 
-ACCESS = Outline("account_access", "Access token", "a token of a user of this server")
-TOKEN = Outline("account_token", "LiveKit token for a user", "a token to join and publish, and our SFU's URL")
+ACCESS_REFUSED = Fault(
+    "the homeserver does not take the access token of the first probe user",
+    "put a valid token into matrixrtc_probe_users, and see that the homeserver runs",
+)
+ACCESS = Outline(
+    "account_access",
+    "Access token",
+    "a token of a user of this server",
+    "identity",
+    NOTHING,
+    (ACCESS_REFUSED,),
+)
+TOKEN = Outline(
+    "account_token",
+    "LiveKit token for a user",
+    "a token to join and publish, and our SFU's URL",
+    "token",
+    REFUSED,
+    TOKEN_FAULTS,
+)
 DEVICE = "MATRIXRTCPROBE"
 
 
@@ -36,11 +55,7 @@ class AccountProbe:
             found = self.client.whoami()
             self.openid = self.client.openid_token(found.user_id)
         except MatrixError as error:
-            return ACCESS.fail(
-                str(error),
-                "the homeserver does not take the access token of the first probe user",
-                "put a valid token into matrixrtc_probe_users, and see that the homeserver runs",
-            )
+            return ACCESS.fail(str(error), ACCESS_REFUSED)
         self.account = Account(found.user_id, found.device_id or DEVICE)
         return ACCESS.ok(found.user_id)
 

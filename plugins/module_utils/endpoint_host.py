@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,44 +14,139 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from .checks import Check, Outline, run_jobs
+from .checks import Check, Fault, Outline, run_jobs
+from .endpoint_clock import HOST_CLOCK, own_clock_check
+from .endpoint_discovery import USERINFO as OUTSIDE_USERINFO
 from .endpoint_discovery import userinfo_check
 from .endpoint_iptables import NOT_INSTALLED, add_iptables_rules, tool_of
+from .endpoint_leave import HOST_LEAVES, leave_check
 from .endpoint_livekit import flat_settings, is_false, key_pairs, list_at
 from .endpoint_nftables import DROP, UNKNOWN, Packet, judge, read_ruleset
-from .endpoint_service import ADMIN_PATH, GATEWAY
-from .endpoint_site import NO_ACCESS, NO_SFU, START_LIVEKIT, START_SERVICE, Site, discover, no_connection
-from .homeserver_kinds import DELAYED_EVENTS, by_owner, tolerated
+from .endpoint_service import ADMIN_PATH, GATEWAY, SFU_DOWN
+from .endpoint_site import NO_ANSWER, START_LIVEKIT, START_SERVICE, Discovery, Site, discover, unanswered
 from .inputs_values import port_range
-from .matrix_client import DELAYED
 from .sockets import Listener, listeners
+from .symptoms import GHOST, NO_ACCESS, NO_MEDIA, NO_SFU, NOTHING, REFUSED, SOME_NO_MEDIA
 
 COMMAND_TIMEOUT = 10.0
+LONGEST_WORDS = 200
+STUN_FAILED = "could not resolve external IP"
+TOKEN = re.compile(r"eyJ[\w-]+\.[\w.-]+|(?<=access_token=)[^&\s\"']+")
 LIVEKIT_SETTINGS = "livekit/livekit.yaml"
 LIVEKIT_KEYS = "livekit/keys.yaml"
 SERVICE_KEY = "lk-jwt-service/key"
 SERVICE_SECRET = "lk-jwt-service/secret"  # noqa: S105 a file name
 SERVICE_HOSTS = "lk-jwt-service/hosts"
 
-UNITS = Outline("host_services", "Services on the RTC host", "livekit and lk-jwt-service active")
+LIVEKIT_STOPPED = Fault("{units} not running: stopped by hand, or it ends at start", START_LIVEKIT, REFUSED)
+SERVICE_STOPPED = Fault(LIVEKIT_STOPPED.cause, START_SERVICE)
+NO_STUN = Fault(
+    "LiveKit asks a STUN server for its public address, gets no answer, and ends: it is started again and "
+    "again",
+    "set matrixrtc_media_address and take use_external_ip out of LiveKit's settings, or open UDP to the STUN "
+    "servers",
+    REFUSED,
+)
+UNITS = Outline(
+    "host_services",
+    "Services on the RTC host",
+    "livekit and lk-jwt-service active",
+    "host",
+    NO_ACCESS,
+    (LIVEKIT_STOPPED, SERVICE_STOPPED, NO_STUN),
+)
+NO_LIVEKIT = Fault("LiveKit is not running, or was started with other ports", START_LIVEKIT, REFUSED)
+NO_SERVICE = Fault("the token service is not running, or was started with another port", START_SERVICE)
+WRITE_PORTS = "run site.yml, which writes the ports and addresses into both configurations"
+PUBLIC_PORTS = Fault(
+    "{ports} should be on 127.0.0.1: the proxy's limits and TLS can be bypassed", WRITE_PORTS, NOTHING
+)
+OTHER_PORTS = Fault(
+    "LiveKit runs with other media ports than the inventory has; clients are sent to closed ports",
+    WRITE_PORTS,
+    NO_MEDIA,
+)
 SOCKETS = Outline(
-    "host_sockets", "Listening sockets", "internal ports on loopback only, media ports for everybody"
+    "host_sockets",
+    "Listening sockets",
+    "internal ports on loopback only, media ports for everybody",
+    "host",
+    NO_ACCESS,
+    (NO_LIVEKIT, NO_SERVICE, PUBLIC_PORTS, OTHER_PORTS),
 )
+NO_SETTINGS = Fault(
+    "LiveKit was not deployed by this collection, or its files are gone", "run site.yml", NOTHING
+)
+WRITE_SETTINGS = "run site.yml: the role livekit writes both settings"
+AUTO_CREATE = Fault(
+    "anybody with a token makes rooms, so the full-access list means nothing", WRITE_SETTINGS, NOTHING
+)
+NO_WEBHOOK = Fault(
+    "no webhook leads to the token service, so it never learns who left: after a crash users stay in the "
+    "call for up to an hour",
+    WRITE_SETTINGS,
+)
+UNSIGNED_WEBHOOK = Fault("LiveKit cannot sign its webhooks: nobody learns who left", WRITE_SETTINGS)
 SETTINGS = Outline(
-    "host_livekit_settings", "LiveKit's settings", "room.auto_create false, webhook to the token service"
+    "host_livekit_settings",
+    "LiveKit's settings",
+    "room.auto_create false, webhook to the token service",
+    "host",
+    GHOST,
+    (NO_WEBHOOK, UNSIGNED_WEBHOOK, AUTO_CREATE, NO_SETTINGS),
 )
-PAIR = Outline("host_credentials", "API key and secret", "the same pair for LiveKit and the token service")
+NO_KEY_FILES = Fault("the key files are missing or not readable", "run site.yml")
+WRITE_PAIR = "run site.yml, which writes the pair into both places and restarts what read the old one"
+OTHER_KEY = Fault(
+    "the key in the token service's file differs from LiveKit's: LiveKit refuses to make rooms and its "
+    "webhooks are ignored",
+    WRITE_PAIR,
+)
+OTHER_SECRET = Fault(
+    "the secret in {files} is not the same: LiveKit refuses the token service's requests (401) and every "
+    "token, and its webhooks are ignored without a word",
+    WRITE_PAIR,
+)
+PAIR = Outline(
+    "host_credentials",
+    "API key and secret",
+    "the same pair for LiveKit and the token service",
+    "host",
+    REFUSED,
+    (OTHER_KEY, OTHER_SECRET, NO_KEY_FILES),
+)
+NO_WAY_TO_ITSELF = Fault(
+    "from its own host the public name does not work, as behind a NAT that does not lead back",
+    "the role lk_jwt_service gives the token service a hosts entry to 127.0.0.1",
+)
+ADMIN_BLOCKED = Fault(
+    "the proxy does not let the RTC host use the admin API, so the token service can make no rooms "
+    '("Unable to create room on SFU")',
+    "allow /twirp/ from 127.0.0.1, ::1 and the host's own addresses (role nginx_proxy)",
+)
+SFU_NOT_ROUTED = Fault("the proxy does not route the SFU's paths", "run site.yml (role nginx_proxy)", NO_SFU)
 SFU_ROUTE = Outline(
-    "host_sfu_route", "SFU as the token service reaches it", "401 from the public URL, admin API included"
+    "host_sfu_route",
+    "SFU as the token service reaches it",
+    "401 from the public URL, admin API included",
+    "host",
+    REFUSED,
+    (SFU_DOWN, ADMIN_BLOCKED, SFU_NOT_ROUTED, NO_WAY_TO_ITSELF, *NO_ANSWER),
 )
-USERINFO = Outline("host_openid_userinfo", "OpenID check from the RTC host", "401 for a made-up token")
-LEAVE = Outline(
-    "host_delayed_leave", "Leaves sent by the token service", "404 M_NOT_FOUND for a made-up delay id"
+USERINFO = replace(OUTSIDE_USERINFO, id="host_openid_userinfo", title="OpenID check from the RTC host")
+PACKETS_DROPPED = Fault(
+    "the rule that opens {ports} is missing, or stands behind one that drops. "
+    "Media may still flow where the SFU's own packets open the way, but not for users behind NAT",
+    "run site.yml (role firewall), which opens {ports} in {tool}; if "
+    "that changes nothing, look for a rule of your own in the chain that drops",
 )
 FIREWALL = Outline(
     "host_firewall",
     "Packet filter on the RTC host",
     "new packets to 443, the TCP and the UDP media ports pass",
+    "host",
+    SOME_NO_MEDIA,
+    (PACKETS_DROPPED,),
 )
 
 
@@ -94,21 +190,39 @@ def run_command(arguments: Sequence[str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def stopped_units(units: Sequence[str]) -> tuple[str, list[str]] | None:
+    """What systemd and the units themselves say, and which of them do not run; None without systemd."""
+    status, output = run_command(["systemctl", "is-active", *[f"{unit}.service" for unit in units]])
+    if status == NOT_INSTALLED:
+        return None
+    states = dict(zip(units, output.split()))  # noqa: B905 Python 3.9 has no strict=
+    stopped = [unit for unit in units if states.get(unit) != "active"]
+    told = ", ".join(f"{unit} {states.get(unit, 'unknown')}" for unit in units)
+    words = [f"{unit}: {said}" for unit in stopped if (said := last_words(unit))]
+    return "; ".join([told, *words]), stopped
+
+
 def units_check(host: Host) -> Check:
     """Both services run."""
-    status, output = run_command(["systemctl", "is-active", *[f"{unit}.service" for unit in host.units]])
-    if status == NOT_INSTALLED:
+    found = stopped_units(host.units)
+    if found is None:
         return UNITS.skip("no systemctl on this host")
-    states = dict(zip(host.units, output.split()))  # noqa: B905 Python 3.9 has no strict=
-    stopped = [unit for unit in host.units if states.get(unit) != "active"]
-    seen = ", ".join(f"{unit} {states.get(unit, 'unknown')}" for unit in host.units)
+    seen, stopped = found
     if not stopped:
         return UNITS.ok(seen)
-    return UNITS.fail(
-        seen,
-        f"{' and '.join(stopped)} not running: stopped by hand, or it ends at start. {NO_ACCESS}",
-        START_LIVEKIT if stopped[0] == host.units[0] else START_SERVICE,
+    if STUN_FAILED in seen:
+        return UNITS.fail(seen, NO_STUN)
+    fault = LIVEKIT_STOPPED if stopped[0] == host.units[0] else SERVICE_STOPPED
+    return UNITS.fail(seen, fault, units=" and ".join(stopped))
+
+
+def last_words(unit: str) -> str:
+    """The last thing that a unit itself wrote to the journal, '' for nothing; tokens are left out."""
+    status, output = run_command(
+        ["journalctl", f"_SYSTEMD_UNIT={unit}.service", "--lines=1", "--output=cat", "--no-pager", "--quiet"]
     )
+    line = " ".join(output.split())[-LONGEST_WORDS:] if status == 0 else ""
+    return TOKEN.sub("***", line)
 
 
 def is_loopback(listener: Listener) -> bool:
@@ -143,7 +257,8 @@ def sockets_check(site: Site, host: Host) -> Check:
     if not seen:
         opened = ", ".join(sorted({str(one.port) for one in media})) or "on demand"
         return SOCKETS.ok(f"TCP {' and '.join(map(str, inner))} on loopback, {', '.join(outer)}: {opened}")
-    return SOCKETS.fail("; ".join(seen), *sockets_cause(site, missing, public))
+    fault = sockets_fault(site, missing, public)
+    return SOCKETS.fail("; ".join(seen), fault, ports=" and ".join(public))
 
 
 def media_listeners(site: Site, found: Sequence[Listener]) -> list[Listener]:
@@ -157,20 +272,13 @@ def tcp_listeners(found: Sequence[Listener], port: int) -> list[Listener]:
     return [listener for listener in found if listener.protocol == "tcp" and listener.port == port]
 
 
-def sockets_cause(site: Site, missing: Sequence[str], public: Sequence[str]) -> tuple[str, str]:
-    """Cause and fix of missing or misplaced sockets."""
+def sockets_fault(site: Site, missing: Sequence[str], public: Sequence[str]) -> Fault:
+    """What is wrong when sockets are missing or misplaced."""
     if f"TCP {site.sfu_port}" in missing:
-        return f"LiveKit is not running, or was started with other ports. {NO_ACCESS}", START_LIVEKIT
+        return NO_LIVEKIT
     if f"TCP {site.token_service_port}" in missing:
-        cause = f"the token service is not running, or was started with another port. {NO_ACCESS}"
-        return cause, START_SERVICE
-    fix = "run site.yml, which writes the ports and addresses into both configurations"
-    if public:
-        return (
-            f"{' and '.join(public)} should be on 127.0.0.1: the proxy's limits and TLS can be bypassed",
-            fix,
-        )
-    return "LiveKit runs with other media ports than the inventory has; clients are sent to closed ports", fix
+        return NO_SERVICE
+    return PUBLIC_PORTS if public else OTHER_PORTS
 
 
 def settings_check(host: Host) -> Check:
@@ -179,43 +287,17 @@ def settings_check(host: Host) -> Check:
         settings = flat_settings(host.read(LIVEKIT_SETTINGS))
         keys = key_pairs(host.read(LIVEKIT_KEYS))
     except OSError as error:
-        return SETTINGS.fail(
-            f"{error.filename}: {error.strerror}",
-            "LiveKit was not deployed by this collection, or its files are gone",
-            "run site.yml",
-        )
+        return SETTINGS.fail(f"{error.filename}: {error.strerror}", NO_SETTINGS)
     wrong = []
     if not is_false(settings.get("room.auto_create", "true")):
-        wrong.append(
-            (
-                "room.auto_create is on",
-                "anybody with a token makes rooms, so the full-access list means nothing",
-            )
-        )
+        wrong.append(("room.auto_create is on", AUTO_CREATE))
     hooks = list_at(settings, "webhook.urls")
     if not any(urlsplit(url).path.endswith("/sfu_webhook") for url in hooks):
-        wrong.append(
-            (
-                "no webhook to the token service",
-                (
-                    "it never learns who left: after a crash Element Call's users stay in the call "
-                    "for up to an hour"
-                ),
-            )
-        )
+        wrong.append(("no webhook to the token service", NO_WEBHOOK))
     elif settings.get("webhook.api_key", "") not in keys:
-        wrong.append(
-            (
-                "webhook.api_key is not one of LiveKit's keys",
-                "LiveKit cannot sign its webhooks: nobody learns who left",
-            )
-        )
+        wrong.append(("webhook.api_key is not one of LiveKit's keys", UNSIGNED_WEBHOOK))
     if wrong:
-        return SETTINGS.fail(
-            "; ".join(seen for seen, _cause in wrong),
-            ". ".join(cause for _seen, cause in wrong),
-            "run site.yml: the role livekit writes both settings",
-        )
+        return SETTINGS.fail("; ".join(seen for seen, _fault in wrong), *[fault for _seen, fault in wrong])
     node = settings.get("rtc.node_ip", "")
     return SETTINGS.ok(f"auto_create false, webhook {hooks[0]}" + (f", node_ip {node}" if node else ""))
 
@@ -226,27 +308,12 @@ def pair_check(host: Host) -> Check:
         keys = key_pairs(host.read(LIVEKIT_KEYS))
         key, secret = host.read(SERVICE_KEY).strip(" \r\n"), host.read(SERVICE_SECRET).strip(" \r\n")
     except OSError as error:
-        return PAIR.fail(
-            f"{error.filename}: {error.strerror}",
-            f"the key files are missing or not readable. {NO_ACCESS}",
-            "run site.yml",
-        )
-    fix = "run site.yml, which writes the pair into both places and restarts what read the old one"
-    files = f"{host.config_dir}/{LIVEKIT_KEYS} and {host.config_dir}/{SERVICE_SECRET}"
+        return PAIR.fail(f"{error.filename}: {error.strerror}", NO_KEY_FILES)
     if key not in keys:
-        return PAIR.fail(
-            f"the token service's key is not in {LIVEKIT_KEYS}",
-            "the key in the token service's file differs from "
-            f"LiveKit's: LiveKit refuses to make rooms and its webhooks are ignored. {NO_ACCESS}",
-            fix,
-        )
+        return PAIR.fail(f"the token service's key is not in {LIVEKIT_KEYS}", OTHER_KEY)
     if keys[key] != secret:
-        return PAIR.fail(
-            "the secrets differ",
-            f"the secret in {files} is not the same: LiveKit refuses the token service's requests "
-            f"(401) and every token, and its webhooks are ignored without a word. {NO_ACCESS}",
-            fix,
-        )
+        files = f"{host.config_dir}/{LIVEKIT_KEYS} and {host.config_dir}/{SERVICE_SECRET}"
+        return PAIR.fail("the secrets differ", OTHER_SECRET, files=files)
     return PAIR.ok(f"key {key}, secrets equal")
 
 
@@ -267,58 +334,10 @@ def sfu_route_check(site: Site) -> Check:
     if plain.status == 401 and admin.status == 401:
         return SFU_ROUTE.ok(seen)
     if plain.error:
-        cause, fix = no_connection(plain.error, plain.detail, site.domain)
-        return SFU_ROUTE.fail(
-            seen,
-            f"from its own host the public name does not work: {cause}. {NO_ACCESS}",
-            f"{fix}; the role lk_jwt_service gives the service a hosts entry to 127.0.0.1",
-        )
+        return unanswered(SFU_ROUTE, plain, NO_WAY_TO_ITSELF, seen=seen)
     if plain.status in GATEWAY:
-        return SFU_ROUTE.fail(
-            seen, f"LiveKit is not running: the proxy has nobody to ask. {NO_ACCESS}", START_LIVEKIT
-        )
-    if plain.status == 401:
-        return SFU_ROUTE.fail(
-            seen,
-            "the proxy does not let the RTC host use the admin API, so the token service can make no rooms "
-            f'("Unable to create room on SFU"). {NO_ACCESS}',
-            "allow /twirp/ from 127.0.0.1, ::1 and the host's own addresses (role nginx_proxy)",
-        )
-    return SFU_ROUTE.fail(
-        seen, f"the proxy does not route the SFU's paths. {NO_SFU}", "run site.yml (role nginx_proxy)"
-    )
-
-
-def leave_check(site: Site, base_url: str) -> Check:
-    """The token service can send somebody's leave: it asks without a token."""
-    if not base_url:
-        return LEAVE.fail(
-            "no base_url",
-            "the client well-known does not say where the homeserver is, so the token service cannot send "
-            "leaves: crashed users stay in the call",
-            "add m.homeserver.base_url to the client well-known",
-        )
-    answer = site.http.request("POST", f"{base_url}{DELAYED}/matrixrtc-probe/restart", body={})
-    if answer.status == 429 or answer.document().get("errcode") == "M_NOT_FOUND":
-        return LEAVE.ok(answer.summary())
-    if answer.error:
-        cause, fix = no_connection(answer.error, answer.detail, urlsplit(base_url).netloc)
-        return LEAVE.fail(
-            answer.summary(),
-            f"{cause}, so the token service cannot send leaves: crashed users stay in the call",
-            fix,
-        )
-    missing = LEAVE.fail(
-        answer.summary(),
-        "the homeserver has no delayed events, or the proxy sends this path to a worker that does not know "
-        "it: crashed users stay in the call",
-        by_owner(
-            site.homeserver_kind,
-            "set max_event_delay_duration (role synapse_config); route"
-            " /_matrix/client/unstable/org.matrix.msc4140/ to the main process",
-        ),
-    )
-    return tolerated(missing, site.homeserver_kind, DELAYED_EVENTS) if answer.status < 500 else missing
+        return SFU_ROUTE.fail(seen, SFU_DOWN)
+    return SFU_ROUTE.fail(seen, ADMIN_BLOCKED if plain.status == 401 else SFU_NOT_ROUTED)
 
 
 def outer_interface(host: Host) -> str:
@@ -349,10 +368,9 @@ def firewall_check(site: Site, host: Host, web: bool = True) -> Check:
     if dropped:
         return FIREWALL.fail(
             "; ".join(f"{name} is dropped in {chain}" for name, chain in dropped.items()),
-            f"the rule that opens {' and '.join(dropped)} is missing, or stands behind one that drops. "
-            "Media may still flow where the SFU's own packets open the way, but not for users behind NAT",
-            f"run site.yml (role firewall), which opens {' and '.join(dropped)} in {tool_of(ruleset)}; if "
-            "that changes nothing, look for a rule of your own in the chain that drops",
+            PACKETS_DROPPED,
+            ports=" and ".join(dropped),
+            tool=tool_of(ruleset),
         )
     doubtful = [f"{name} in {verdict.chain}" for name, verdict in verdicts if verdict.action == UNKNOWN]
     if doubtful:
@@ -360,6 +378,14 @@ def firewall_check(site: Site, host: Host, web: bool = True) -> Check:
             f"cannot be read off the rules, which ask for more than ports: {', '.join(doubtful)}"
         )
     return FIREWALL.ok(", ".join(name for name, _packets in wanted) + " pass")
+
+
+def clock_of_host(site: Site, discovery: Discovery) -> Check:
+    """This host has the homeserver's time."""
+    if not discovery.base_url:
+        return HOST_CLOCK.skip("the client well-known does not say where the homeserver is")
+    url = f"{discovery.base_url}/_matrix/client/versions"
+    return own_clock_check(HOST_CLOCK, site.http, url, "the homeserver")
 
 
 def host_checks(site: Site, host: Host) -> list[Check]:
@@ -375,7 +401,8 @@ def host_checks(site: Site, host: Host) -> list[Check]:
             lambda: [pair_check(host)],
             lambda: [sfu_route_check(inside)],
             lambda: [userinfo_check(inside, discovery, USERINFO)],
-            lambda: [leave_check(inside, discovery.base_url)],
+            lambda: [leave_check(inside, discovery.base_url, HOST_LEAVES)],
+            lambda: [clock_of_host(inside, discovery)],
             lambda: [firewall_check(site, host)],
         )
     )

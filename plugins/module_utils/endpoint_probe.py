@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from .checks import FAIL, WARN, Check, run_jobs
+from .checks import FAIL, WARN, Check, Job, in_turn, run_jobs
 from .endpoint_account import account_checks
+from .endpoint_announced import nothing_announced
+from .endpoint_clock import CLOCK, clock_check
 from .endpoint_discovery import (
     ANNOUNCED,
     ROUTE,
@@ -22,6 +24,7 @@ from .endpoint_discovery import (
     userinfo_check,
     versions_check,
 )
+from .endpoint_leave import DELEGATION, LEAVES, delegation_check, leave_check
 from .endpoint_service import ENDPOINTS, endpoint_check, health_check, ports_check, sfu_checks
 from .endpoint_site import Discovery, Site, discover
 from .endpoint_wiring import ROUTE as TOKEN_ROUTE
@@ -31,6 +34,8 @@ from .endpoint_wiring import route_check
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "homeserver": (
         "delayed_events",
+        "delayed_events_route",
+        "homeserver_delegation",
         "transports_route",
         "transports",
         "homeserver_route",
@@ -61,11 +66,17 @@ def homeserver_checks(site: Site, discovery: Discovery) -> list[Check]:
     if not base_url:
         why = "not tried, because the client well-known does not say where the homeserver is"
         wiring = (TOKEN_ROUTE,) if site.behind_homeserver else ()
-        return [outline.skip(why) for outline in (VERSIONS, ROUTE, ANNOUNCED, *wiring)]
+        return [outline.skip(why) for outline in (VERSIONS, LEAVES, DELEGATION, ROUTE, ANNOUNCED, *wiring)]
     return run_jobs(
         (
             lambda: [tls_check(site, "homeserver", urlsplit(base_url).netloc)],
-            lambda: [versions_check(site, base_url)],
+            lambda: in_turn(
+                (
+                    (VERSIONS, lambda: versions_check(site, base_url)),
+                    (LEAVES, lambda: leave_check(site, base_url)),
+                    (DELEGATION, lambda: delegation_check(site, base_url)),
+                )
+            ),
             lambda: [transports_route_check(site, base_url)],
             lambda: [transports_check(site, base_url)],
             lambda: [route_check(site, base_url)] if site.behind_homeserver else [],
@@ -73,21 +84,34 @@ def homeserver_checks(site: Site, discovery: Discovery) -> list[Check]:
     )
 
 
+def clock_of_site(site: Site, discovery: Discovery) -> Check:
+    """The RTC host and the homeserver agree on the time."""
+    if not discovery.base_url:
+        return CLOCK.skip("the client well-known does not say where the homeserver is")
+    return clock_check(site.http, site.domain, site.service_url, discovery.base_url)
+
+
 def outside_checks(site: Site) -> list[Check]:
     """Every check that a stranger can make, and with an access token those of a user."""
     discovery = discover(site)
+    announcements: tuple[Job, ...] = (
+        lambda: [tls_check(site, "server_name", site.server_host)],
+        lambda: [client_document_check(site, discovery)],
+        lambda: [server_document_check(site, discovery)],
+        lambda: homeserver_checks(site, discovery),
+        lambda: [userinfo_check(site, discovery)],
+    )
+    if not site.domain:
+        return run_jobs((*announcements, lambda: [nothing_announced(site, discovery)]))
     return run_jobs(
         (
-            lambda: [tls_check(site, "server_name", site.server_host)],
+            *announcements,
             lambda: [tls_check(site, "rtc", site.domain)],
-            lambda: [client_document_check(site, discovery)],
-            lambda: [server_document_check(site, discovery)],
-            lambda: homeserver_checks(site, discovery),
-            lambda: [userinfo_check(site, discovery)],
             lambda: [health_check(site)],
             *[lambda path=path: [endpoint_check(site, path)] for path in ENDPOINTS],
             lambda: sfu_checks(site),
             lambda: [ports_check(site)],
+            lambda: [clock_of_site(site, discovery)],
             lambda: account_checks(site, discovery.base_url or f"https://{site.server_name}"),
         )
     )

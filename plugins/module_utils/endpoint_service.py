@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from .checks import Check, Outline, in_turn
-from .endpoint_site import NO_ACCESS, NO_SFU, START_LIVEKIT, START_SERVICE, Site, no_connection
+from .checks import Check, Fault, Outline, in_turn
+from .endpoint_site import NO_ANSWER, START_LIVEKIT, START_SERVICE, Site, unanswered
 from .http_client import Response
+from .symptoms import GHOST, NO_ACCESS, NO_SFU, NOTHING, REFUSED, SHORT_LEAVE, SOME_NO_MEDIA
 
 GATEWAY = (502, 503, 504)
 CLOSED_TIMEOUT = 1.5  # seconds; a port that a firewall drops never answers
@@ -21,36 +22,157 @@ UPGRADE = {
     "Sec-WebSocket-Key": "bWF0cml4cnRjLXByb2JlIQ==",
 }
 ADMIN_PATH = "/twirp/livekit.RoomService/ListRooms"
+UNKNOWN_PORTS = "nobody said which ports this site has; users are told: set matrixrtc_probe_users"
 
-# The checks' ids by path.
+
+SERVICE_DOWN = Fault("the token service is not running: the proxy has nobody to ask", START_SERVICE)
+SERVICE_NOT_ROUTED = Fault(
+    "the proxy does not route this path to the token service, or keeps the prefix",
+    "send {path}/ to the token service without the prefix (role nginx_proxy)",
+)
+HEALTH = Outline(
+    "token_health",
+    "Token service",
+    "200 from /healthz",
+    "token",
+    NO_ACCESS,
+    (SERVICE_DOWN, SERVICE_NOT_ROUTED, *NO_ANSWER),
+)
+
+DOUBLED_CORS = Fault(
+    "{method} carries {count} Access-Control-Allow-Origin headers: the proxy adds one to the token "
+    "service's own, and browsers reject the pair",
+    "remove add_header Access-Control-* from the location of the token service",
+    NO_ACCESS,
+)
+PATH_NOT_ROUTED = Fault(
+    "the proxy does not route this path, or does not strip the prefix",
+    "route the path to the token service without the prefix (role nginx_proxy)",
+)
+SOMEBODY_ELSE = Fault(
+    "something other than the token service answers this path, such as a web app's catch-all, or a filter "
+    "refuses POST",
+    "route the path to the token service (role nginx_proxy)",
+)
+NO_OPTIONS = Fault(
+    "the proxy or a filter answers OPTIONS itself, so browsers do not even send the request",
+    "pass OPTIONS through to the token service",
+)
+NO_CORS = Fault(
+    "the CORS header is missing, so web clients may not read the answer",
+    "let the token service's own headers pass; do not hide them in the proxy",
+)
+WRONG_GET = Fault(
+    "GET is answered with {status}: something other than the token service answers this path",
+    SOMEBODY_ELSE.fix,
+)
+NO_DELEGATION = Fault(
+    "this path does not lead to the token service: leaves cannot be delegated, so a phone that "
+    "goes to sleep drops out of the call after 18 s",
+    PATH_NOT_ROUTED.fix,
+    SHORT_LEAVE,
+)
+# Besides what is wrong with the path itself.
+SEEMS_SUPPORTED = Fault(
+    "Element Call takes anything but a 404 for support and then schedules its leave an hour ahead",
+    SOMEBODY_ELSE.fix,
+    GHOST,
+)
+ENDPOINT_FAULTS = (
+    SERVICE_DOWN,
+    DOUBLED_CORS,
+    PATH_NOT_ROUTED,
+    SOMEBODY_ELSE,
+    NO_OPTIONS,
+    NO_CORS,
+    WRONG_GET,
+    *NO_ANSWER,
+)
+DELEGATION = "/delegate_delayed_leave"
 ENDPOINTS = {
-    "/sfu/get": "token_sfu_get",
-    "/get_token": "token_get_token",
-    "/delegate_delayed_leave": "token_delegate_leave",
+    path: Outline(
+        check_id,
+        f"Token endpoint {path}",
+        "GET 405, OPTIONS 200, POST {} 400 M_BAD_JSON, one CORS header",
+        leg,
+        shows,
+        (*ENDPOINT_FAULTS, *more),
+    )
+    for path, check_id, leg, shows, more in (
+        ("/sfu/get", "token_sfu_get", "token", NO_ACCESS, ()),
+        ("/get_token", "token_get_token", "token", NO_ACCESS, ()),
+        (DELEGATION, "token_delegate_leave", "leave", GHOST, (NO_DELEGATION, SEEMS_SUPPORTED)),
+    )
 }
 
-HEALTH = Outline("token_health", "Token service", "200 from /healthz")
-SFU = Outline("sfu_validate", "SFU behind the proxy", "401 from /rtc/validate without a token")
-WEBSOCKET = Outline(
-    "sfu_websocket", "Websocket to the SFU", "401 for an upgrade on /rtc and /rtc/v1 without a token"
+SFU_DOWN = Fault(
+    "LiveKit is not running (or not where the proxy looks for it): the proxy has nobody to ask. Users get no "
+    "token either",
+    START_LIVEKIT,
+    REFUSED,
 )
-ADMIN = Outline("sfu_admin_closed", "Admin API of the SFU", "403 or 404 from outside")
-PORTS = Outline("ports_closed", "Internal ports", "no connection from outside")
-MEDIA_TCP = Outline("media_tcp_port", "TCP port for media", "a connection")
+SFU_NOT_ROUTED = Fault(
+    "the proxy does not route this path to LiveKit, or keeps the prefix",
+    "send {path}/rtc to LiveKit without the prefix (role nginx_proxy)",
+)
+SFU = Outline(
+    "sfu_validate",
+    "SFU behind the proxy",
+    "401 from /rtc/validate without a token",
+    "signalling",
+    NO_SFU,
+    (SFU_DOWN, SFU_NOT_ROUTED, *NO_ANSWER),
+)
+NO_CURRENT_PATH = Fault(
+    "/rtc/v1 is not routed, so clients lose time before they try the older path; LiveKit before "
+    "1.9.10 breaks current web clients",
+    "route /rtc/v1 too, and update LiveKit",
+    NOTHING,
+)
+NO_UPGRADE = Fault(
+    "the proxy does not pass the websocket upgrade on, as with HTTP/1.0 to LiveKit (which answers 404 to a "
+    "plain request)",
+    "set proxy_http_version 1.1 and the Upgrade and Connection headers for /rtc (role nginx_proxy)",
+)
+WEBSOCKET = Outline(
+    "sfu_websocket",
+    "Websocket to the SFU",
+    "401 for an upgrade on /rtc and /rtc/v1 without a token",
+    "signalling",
+    NO_SFU,
+    (NO_UPGRADE, NO_CURRENT_PATH, SFU_DOWN, *NO_ANSWER),
+)
+ADMIN_OPEN = Fault(
+    "everybody may try keys on LiveKit's admin API (rooms, participants, recordings)",
+    "allow /twirp/ only from the RTC host's own addresses (role nginx_proxy)",
+)
+ADMIN = Outline(
+    "sfu_admin_closed", "Admin API of the SFU", "403 or 404 from outside", "entrance", NOTHING, (ADMIN_OPEN,)
+)
+PORTS_OPEN = Fault(
+    "LiveKit or the token service listens on every address and the firewall "
+    "lets it through, so the proxy's limits and TLS are bypassed",
+    "bind both to 127.0.0.1 (the roles' default) and close the ports",
+)
+PORTS = Outline(
+    "ports_closed", "Internal ports", "no connection from outside", "entrance", NOTHING, (PORTS_OPEN,)
+)
+TCP_CLOSED = Fault(
+    "TCP {port} is closed on the way to the SFU. Users whose network blocks UDP cannot join",
+    "open TCP {port} (role firewall) in every firewall on the way, and forward it to the RTC host if it is "
+    "behind NAT",
+)
+MEDIA_TCP = Outline(
+    "media_tcp_port", "TCP port for media", "a connection", "media", SOME_NO_MEDIA, (TCP_CLOSED,)
+)
 
 
 def token_service_down(answer: Response, outline: Outline) -> Check | None:
     """The failure when the token service was not reached at all, or None."""
-    host = urlsplit(answer.url).netloc
     if answer.error:
-        cause, fix = no_connection(answer.error, answer.detail, host)
-        return outline.fail(answer.summary(), f"{cause}. {NO_ACCESS}", fix)
+        return unanswered(outline, answer)
     if answer.status in GATEWAY:
-        return outline.fail(
-            answer.summary(),
-            "the token service is not running: the proxy has nobody to ask. " + NO_ACCESS,
-            START_SERVICE,
-        )
+        return outline.fail(answer.summary(), SERVICE_DOWN)
     return None
 
 
@@ -61,18 +183,14 @@ def health_check(site: Site) -> Check:
         return HEALTH.ok(answer.summary())
     return token_service_down(answer, HEALTH) or HEALTH.fail(
         answer.summary() + (f": {answer.text(40)}" if answer.body else ""),
-        "the proxy does not route this path to the token service, or keeps the prefix. " + NO_ACCESS,
-        f"send {urlsplit(site.service_url).path}/ to the token service without the prefix (role nginx_proxy)",
+        SERVICE_NOT_ROUTED,
+        path=urlsplit(site.service_url).path,
     )
 
 
 def endpoint_check(site: Site, path: str) -> Check:
     """One of the token service's endpoints: methods, errors, and exactly one CORS header."""
-    outline = Outline(
-        ENDPOINTS[path],
-        f"Token endpoint {path}",
-        "GET 405, OPTIONS 200, POST {} 400 M_BAD_JSON, one CORS header",
-    )
+    outline = ENDPOINTS[path]
     url = site.service_url + path
     get, options = site.http.request("GET", url), site.http.request("OPTIONS", url)
     post = site.http.request("POST", url, body={})
@@ -80,83 +198,36 @@ def endpoint_check(site: Site, path: str) -> Check:
     if down:
         return down
     seen = f"GET {get.status}, OPTIONS {options.status}, POST {post.summary()}"
-    problem = endpoint_problem(get, options, post)
-    if not problem:
-        return outline.ok(seen)
-    cause, fix = problem
-    if path == "/delegate_delayed_leave" and post.status == get.status == 404:
-        return outline.warn(
-            seen,
-            "this path does not lead to the token service: leaves cannot be delegated, so a phone that "
-            "goes to sleep drops out of the call after 18 s",
-            fix,
-        )
-    if path == "/delegate_delayed_leave":
-        cause += (
-            ". Element Call takes anything but a 404 for support and then schedules its leave an hour ahead"
-        )
-    else:
-        cause += f". {NO_ACCESS}"
-    return outline.fail(seen, cause, fix)
+    if path == DELEGATION and post.status == get.status == 404:
+        return outline.warn(seen, NO_DELEGATION)
+    more = (SEEMS_SUPPORTED,) if path == DELEGATION else ()
+    for method, answer in (("OPTIONS", options), ("POST", post)):
+        count = len(answer.values("Access-Control-Allow-Origin"))
+        if count > 1:
+            return outline.fail(seen, DOUBLED_CORS, *more, method=method, count=count)
+    fault = endpoint_fault(get, options, post)
+    return outline.fail(seen, fault, *more, status=get.status) if fault else outline.ok(seen)
 
 
-def endpoint_problem(get: Response, options: Response, post: Response) -> tuple[str, str] | None:
-    """Cause and fix of what an endpoint answers, or None when it is right."""
-    for name, answer in (("OPTIONS", options), ("POST", post)):
-        origins = answer.values("Access-Control-Allow-Origin")
-        if len(origins) > 1:
-            return (
-                (
-                    f"{name} carries {len(origins)} Access-Control-Allow-Origin headers: the proxy adds one"
-                    " to the token service's own, and browsers reject the pair"
-                ),
-                "remove add_header Access-Control-* from the location of the token service",
-            )
+def endpoint_fault(get: Response, options: Response, post: Response) -> Fault | None:
+    """What is wrong with an endpoint's answers, if anything."""
     if post.status == 404 or options.status == 404:
-        return (
-            "the proxy does not route this path, or does not strip the prefix",
-            "route the path to the token service without the prefix (role nginx_proxy)",
-        )
+        return PATH_NOT_ROUTED
     if post.status != 400 or post.document().get("errcode") != "M_BAD_JSON":
-        return (
-            (
-                "something other than the token service answers this path, such as a web app's catch-all, or"
-                f" a filter refuses POST ({post.summary()})"
-            ),
-            "route the path to the token service (role nginx_proxy)",
-        )
+        return SOMEBODY_ELSE
     if options.status not in (200, 204):
-        return (
-            "the proxy or a filter answers OPTIONS itself, so browsers do not even send the request",
-            "pass OPTIONS through to the token service",
-        )
-    if "*" not in options.values("Access-Control-Allow-Origin") or "*" not in post.values(
-        "Access-Control-Allow-Origin"
-    ):
-        return (
-            "the CORS header is missing, so web clients may not read the answer",
-            "let the token service's own headers pass; do not hide them in the proxy",
-        )
-    if get.status != 405:
-        return (
-            f"GET is answered with {get.status}: something other than the token service answers this path",
-            "route the path to the token service (role nginx_proxy)",
-        )
-    return None
+        return NO_OPTIONS
+    if not all("*" in answer.values("Access-Control-Allow-Origin") for answer in (options, post)):
+        return NO_CORS
+    return WRONG_GET if get.status != 405 else None
 
 
 def sfu_failure(answer: Response, outline: Outline) -> Check | None:
     """The failure when the SFU was not reached, or None."""
     if answer.error:
-        cause, fix = no_connection(answer.error, answer.detail, urlsplit(answer.url).netloc)
-        return outline.fail(answer.summary(), f"{cause}. {NO_SFU}", fix)
+        return unanswered(outline, answer)
     if answer.status in GATEWAY:
-        return outline.fail(
-            answer.summary(),
-            "LiveKit is not running (or not where the proxy looks for it): the proxy has nobody "
-            f"to ask. Users get no token either. {NO_ACCESS}",
-            START_LIVEKIT,
-        )
+        return outline.fail(answer.summary(), SFU_DOWN)
     return None
 
 
@@ -165,11 +236,8 @@ def sfu_check(site: Site) -> Check:
     answer = site.http.request("GET", f"{site.sfu_http_url}/rtc/validate")
     if answer.status == 401:
         return SFU.ok(f"{answer.summary()} in {answer.seconds * 1000:.0f} ms")
-    return sfu_failure(answer, SFU) or SFU.fail(
-        answer.summary(),
-        f"the proxy does not route this path to LiveKit, or keeps the prefix. {NO_SFU}",
-        f"send {urlsplit(site.livekit_url).path}/rtc to LiveKit without the prefix (role nginx_proxy)",
-    )
+    path = urlsplit(site.livekit_url).path
+    return sfu_failure(answer, SFU) or SFU.fail(answer.summary(), SFU_NOT_ROUTED, path=path)
 
 
 def websocket_check(site: Site) -> Check:
@@ -181,18 +249,8 @@ def websocket_check(site: Site) -> Check:
     if older.status == 401 and current.status == 401:
         return WEBSOCKET.ok(seen)
     if older.status == 401:
-        return WEBSOCKET.warn(
-            seen,
-            "/rtc/v1 is not routed, so clients lose time before they try the older path; LiveKit before "
-            "1.9.10 breaks current web clients",
-            "route /rtc/v1 too, and update LiveKit",
-        )
-    return sfu_failure(older, WEBSOCKET) or WEBSOCKET.fail(
-        seen,
-        "the proxy does not pass the websocket upgrade on (LiveKit answers 404 to a plain request). "
-        'Element Call then says "Failed to connect to Livekit server (Reason: ServerUnreachable)"',
-        "set proxy_http_version 1.1 and the Upgrade and Connection headers for /rtc (role nginx_proxy)",
-    )
+        return WEBSOCKET.warn(seen, NO_CURRENT_PATH)
+    return sfu_failure(older, WEBSOCKET) or WEBSOCKET.fail(seen, NO_UPGRADE)
 
 
 def admin_check(site: Site) -> Check:
@@ -202,15 +260,14 @@ def admin_check(site: Site) -> Check:
         return ADMIN.skip("the probe runs on the RTC host itself, which may use it")
     if answer.status in (403, 404):
         return ADMIN.ok(answer.summary())
-    return ADMIN.fail(
-        answer.summary(),
-        "everybody may try keys on LiveKit's admin API (rooms, participants, recordings)",
-        "allow /twirp/ only from the RTC host's own addresses (role nginx_proxy)",
-    )
+    return ADMIN.fail(answer.summary(), ADMIN_OPEN)
 
 
 def sfu_checks(site: Site) -> list[Check]:
     """All checks of the SFU's routes; when LiveKit does not answer the rest is not tried."""
+    if not site.livekit_url:
+        why = "where the SFU is, users are told: set matrixrtc_probe_users or matrixrtc_livekit_url"
+        return [outline.skip(why) for outline in (SFU, WEBSOCKET, ADMIN, MEDIA_TCP)]
     return in_turn(
         (
             (SFU, lambda: sfu_check(site)),
@@ -223,6 +280,8 @@ def sfu_checks(site: Site) -> list[Check]:
 
 def ports_check(site: Site) -> Check:
     """LiveKit's and the token service's own ports are not reachable from outside."""
+    if not site.knows_ports:
+        return PORTS.skip(UNKNOWN_PORTS)
     http = replace(site.http, timeout=min(site.http.timeout, CLOSED_TIMEOUT))
     ports = (site.sfu_port, site.token_service_port)
     with ThreadPoolExecutor(max_workers=len(ports)) as pool:
@@ -232,16 +291,13 @@ def ports_check(site: Site) -> Check:
         return PORTS.ok(", ".join(f"{port} {peer.error}" for port, peer in peers))
     if any(peer.local for _port, peer in peers):
         return PORTS.skip("the probe runs on the RTC host itself")
-    return PORTS.fail(
-        f"TCP {', '.join(opened)} open",
-        "LiveKit or the token service listens on every address and the firewall "
-        "lets it through, so the proxy's limits and TLS are bypassed",
-        "bind both to 127.0.0.1 (the roles' default) and close the ports",
-    )
+    return PORTS.fail(f"TCP {', '.join(opened)} open", PORTS_OPEN)
 
 
 def media_tcp_check(site: Site) -> Check:
     """The SFU's port for media over TCP can be reached."""
+    if not site.knows_ports:
+        return MEDIA_TCP.skip(UNKNOWN_PORTS)
     host = site.media_addresses[0] if site.media_addresses else site.domain
     if not site.tcp_port:
         return MEDIA_TCP.skip("media over TCP is switched off")
@@ -249,9 +305,4 @@ def media_tcp_check(site: Site) -> Check:
     peer = site.http.opens(host, site.tcp_port)
     if not peer.error:
         return outline.ok(f"{peer.address} answers")
-    return outline.fail(
-        f"{peer.error}: {peer.detail}",
-        f"TCP {site.tcp_port} is closed on the way to the SFU. Users whose network blocks UDP cannot join",
-        f"open TCP {site.tcp_port} (role firewall) in every firewall "
-        "on the way, and forward it to the RTC host if it is behind NAT",
-    )
+    return outline.fail(f"{peer.error}: {peer.detail}", TCP_CLOSED, port=site.tcp_port)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from . import http_client
+from .checks import Check, Fault, Outline
 from .homeserver_kinds import KINDS, SYNAPSE, Kind
 from .http_client import HttpClient, Response
 
@@ -17,12 +18,6 @@ FOCI = "org.matrix.msc4143.rtc_foci"
 SERVICE_URL = "livekit_service_url"
 FEDERATION_PORT = 8448
 
-NO_TRANSPORT = "Element Call then says MISSING_MATRIX_RTC_TRANSPORT."
-NO_ACCESS = "Element Call then says OPEN_ID_ERROR, whatever the reason."
-NO_SFU = 'Element Call then says "Failed to connect to Livekit server" or SFU_ERROR.'
-NO_MEDIA = (
-    'Element Call then shows the tiles, waits for media, and ends with "could not establish pc connection".'
-)
 START_LIVEKIT = "journalctl -u livekit -n 50 says why; systemctl start livekit, or run site.yml"
 START_SERVICE = "journalctl -u lk-jwt-service -n 50 says why; systemctl start lk-jwt-service, or run site.yml"
 
@@ -31,7 +26,8 @@ START_SERVICE = "journalctl -u lk-jwt-service -n 50 says why; systemctl start lk
 class Site:
     """What a site should be. `media_addresses`: what the SFU should advertise, empty when any will do.
 
-    `behind_homeserver`: users ask their homeserver for tokens, and it asks the token service.
+    `behind_homeserver`: users ask their homeserver for tokens, and it asks the token service. Of a site that
+    nobody described `domain`, both URLs and `udp_ports` may be '', for not known.
     """
 
     server_name: str
@@ -47,6 +43,11 @@ class Site:
     token_service_port: int = 8080
     homeserver_kind: str = SYNAPSE
     behind_homeserver: bool = False
+
+    @property
+    def knows_ports(self) -> bool:
+        """Whether anybody said which ports the site has, besides 443."""
+        return self.udp_ports != ""
 
     @property
     def kind(self) -> Kind:
@@ -121,37 +122,43 @@ def livekit_urls(transports: Sequence[object]) -> list[str]:
     return [str(entry[SERVICE_URL]) for entry in entries if isinstance(entry.get(SERVICE_URL), str)]
 
 
-def no_connection(error: str, detail: str, host: str) -> tuple[str, str]:
-    """Cause and fix when a host gives no answer at all."""
-    port = "443"
-    known = {
-        http_client.DNS: (
-            f"{host} has no address in the name service that the probe uses",
-            f"create the A and AAAA records of {host}, or correct the name in the inventory",
-        ),
-        http_client.REFUSED: (
-            f"{host} is up, but nothing listens on its port {port}",
-            "start the web server there, and see that it listens on this name's address",
-        ),
-        http_client.TIMEOUT: (
-            f"packets to {host} are dropped: a firewall, a wrong address, or the host is down",
-            f"open TCP {port} in every firewall on the way and compare the address with the host's own",
-        ),
-        http_client.UNREACHABLE: (
-            f"there is no way to {host} from the probe",
-            f"compare the address of {host} in the name service with the host's own",
-        ),
-        http_client.CERTIFICATE: (
-            f"the certificate that {host} shows does not pass: {detail}",
-            f"install a certificate for {host}; with a private authority set matrixrtc_ca_file",
-        ),
-        http_client.TLS: (
-            f"{host} does not speak proper TLS: {detail}",
-            "see that this port serves TLS 1.2 or newer",
-        ),
-        http_client.RESET: (
-            f"{host} closes the connection: the web server crashed or a filter cut it",
-            "read the web server's error log",
-        ),
-    }
-    return known.get(error, (f"what {host} sends is not HTTP: {detail}", "see what serves this port"))
+# Why a host gives no answer at all, by the kind of error.
+CONNECTION: Mapping[str, Fault] = {
+    http_client.DNS: Fault(
+        "{host} has no address in the name service that the probe uses",
+        "create the A and AAAA records of {host}, or correct the name in the inventory",
+    ),
+    http_client.REFUSED: Fault(
+        "{host} is up, but nothing listens on its port 443",
+        "start the web server there, and see that it listens on this name's address",
+    ),
+    http_client.TIMEOUT: Fault(
+        "packets to {host} are dropped: a firewall, a wrong address, or the host is down",
+        "open TCP 443 in every firewall on the way and compare the address with the host's own",
+    ),
+    http_client.UNREACHABLE: Fault(
+        "there is no way to {host} from the probe",
+        "compare the address of {host} in the name service with the host's own",
+    ),
+    http_client.CERTIFICATE: Fault(
+        "the certificate that {host} shows does not pass: {detail}",
+        "install a certificate for {host}; with a private authority set matrixrtc_ca_file",
+    ),
+    http_client.TLS: Fault(
+        "{host} does not speak proper TLS: {detail}",
+        "see that this port serves TLS 1.2 or newer",
+    ),
+    http_client.RESET: Fault(
+        "{host} closes the connection: the web server crashed or a filter cut it",
+        "read the web server's error log",
+    ),
+    http_client.PROTOCOL: Fault("what {host} sends is not HTTP: {detail}", "see what serves this port"),
+}
+NO_ANSWER = tuple(CONNECTION.values())
+
+
+def unanswered(outline: Outline, answer: Response, *more: Fault, seen: str = "") -> Check:
+    """The failure of a check whose host gave no answer at all, with what else is to be said of it."""
+    host = urlsplit(answer.url).netloc
+    found = CONNECTION[answer.error]
+    return outline.fail(seen or answer.summary(), found, *more, host=host, detail=answer.detail)

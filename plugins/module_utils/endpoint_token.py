@@ -8,11 +8,64 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .call_token import SLOT, TokenError, decode_token, same_url, token_problems
-from .checks import FAIL, Check, Outline
-from .endpoint_service import sfu_check, token_service_down
-from .endpoint_site import NO_ACCESS, NO_SFU, Site
+from .checks import FAIL, Check, Fault, Outline
+from .endpoint_service import DOUBLED_CORS, SERVICE_DOWN, SFU, sfu_check, token_service_down
+from .endpoint_site import NO_ANSWER, Site
 from .http_client import Response
 from .matrix_client import Account
+from .symptoms import NO_SFU, NOTHING, RESTRICTED
+
+UNVERIFIED = Fault(
+    "the token service could not verify the user: it does not reach the homeserver's OpenID check, or the "
+    "well-known names the wrong host",
+    "see the check openid_userinfo; journalctl -u lk-jwt-service names the host it asked",
+)
+NO_SFU_FOR_ROOM = Fault(
+    "the token service could not make the room, because the SFU does not answer: {reason}",
+    f"see the check {SFU.id}: {{repair}}",
+)
+NO_ROOM = Fault(
+    "the token service could not make the room although LiveKit runs: its key or secret differs from "
+    "LiveKit's, or it may not use LiveKit's admin API through the proxy",
+    "run site.yml, which gives both the same pair; look for 401 (wrong secret) or 403 and 404"
+    " (blocked /twirp) in journalctl -u lk-jwt-service",
+)
+TOKEN_NOT_ROUTED = Fault(
+    "the proxy does not route this path to the token service", "route it (role nginx_proxy)"
+)
+TOKEN_REFUSED = Fault("the token service refuses the request", "journalctl -u lk-jwt-service says why")
+NO_TOKEN = Fault("something other than the token service answers", "route this path to the token service")
+WATCHES_ONLY = Fault(
+    "{server_name} is not in the token service's full-access list: its users may watch only, and no room is "
+    "made for them",
+    "put {server_name} into matrixrtc_full_access_homeservers",
+    RESTRICTED,
+)
+STRANGE_TOKEN = Fault(
+    "the token service is of an unknown version, or another service answers. Clients of the same call"
+    " would meet in different rooms, or not know each other",
+    "use the version of the token service that this collection installs",
+    NOTHING,
+)
+OTHER_SFU = Fault(
+    "the token service sends clients to another SFU than {livekit_url}",
+    "set LIVEKIT_URL to the SFU's URL (role lk_jwt_service)",
+    NO_SFU,
+)
+TOKEN_FAULTS = (
+    UNVERIFIED,
+    NO_SFU_FOR_ROOM,
+    NO_ROOM,
+    TOKEN_NOT_ROUTED,
+    TOKEN_REFUSED,
+    NO_TOKEN,
+    WATCHES_ONLY,
+    STRANGE_TOKEN,
+    OTHER_SFU,
+    DOUBLED_CORS,
+    SERVICE_DOWN,
+    *NO_ANSWER,
+)
 
 
 @dataclass(frozen=True)
@@ -76,45 +129,27 @@ def refused_token(answer: Response, site: Site, outline: Outline) -> Check:
     if down:
         return down
     if answer.status == 401:
-        return outline.fail(
-            answer.summary(),
-            "the token service could not verify the user: it does not reach the homeserver's "
-            f"OpenID check, or the well-known names the wrong host. {NO_ACCESS}",
-            "see the check openid_userinfo; journalctl -u lk-jwt-service names the host it asked",
-        )
+        return outline.fail(answer.summary(), UNVERIFIED)
     if answer.status >= 500:
-        sfu = sfu_check(site)
-        if sfu.status == FAIL:
-            return outline.fail(
-                answer.summary(),
-                "the token service could not make the room, because the SFU does not answer "
-                f"({sfu.seen}). {NO_ACCESS}",
-                sfu.fix,
-            )
-        return outline.fail(
-            answer.summary(),
-            "the token service could not make the room although LiveKit runs: its key or secret "
-            "differs from LiveKit's, or it may not use LiveKit's admin API through the proxy. " + NO_ACCESS,
-            "run site.yml, which gives both the same pair; look for 401 (wrong secret) or 403 and 404"
-            " (blocked /twirp) in journalctl -u lk-jwt-service",
-        )
+        sfu = sfu_check(site) if site.livekit_url else None
+        if sfu and sfu.status == FAIL:
+            return outline.fail(answer.summary(), NO_SFU_FOR_ROOM, reason=sfu.seen, repair=sfu.fix)
+        return outline.fail(answer.summary(), NO_ROOM)
     if answer.status == 404:
-        return outline.fail(
-            answer.summary(),
-            f"the proxy does not route this path to the token service. {NO_ACCESS}",
-            "route it (role nginx_proxy)",
-        )
-    return outline.fail(
-        f"{answer.summary()} {answer.text(80)}".strip(),
-        f"the token service refuses the request. {NO_ACCESS}",
-        "journalctl -u lk-jwt-service says why",
-    )
+        return outline.fail(answer.summary(), TOKEN_NOT_ROUTED)
+    return outline.fail(f"{answer.summary()} {answer.text(80)}".strip(), TOKEN_REFUSED)
 
 
 def token_check(answer: Response, site: Site, room: str, identity: str, outline: Outline) -> Check:
     """Judge an answer of the token service. A restricted user is named as such: a common surprise."""
     if answer.status != 200:
         return refused_token(answer, site, outline)
+    # Proxies may add a header to what succeeds alone, which nobody sees without a token.
+    count = len(answer.values("Access-Control-Allow-Origin"))
+    if count > 1:
+        return outline.fail(
+            f"200 with {count} CORS headers", DOUBLED_CORS, method="the token's answer", count=count
+        )
     return access_check(access_of(answer), site, room, identity, outline)
 
 
@@ -123,27 +158,12 @@ def access_check(access: Access, site: Site, room: str, identity: str, outline: 
     try:
         token = decode_token(access.jwt)
     except TokenError as error:
-        cause = f"something other than the token service answers. {NO_ACCESS}"
-        return outline.fail(f"200, but {error}", cause, "route this path to the token service")
+        return outline.fail(f"200, but {error}", NO_TOKEN)
     if not token.can_publish:
-        return outline.fail(
-            "canPublish is false",
-            f"{site.server_name} is not in the token service's full-access list: its users may watch only,"
-            ' and no room is made for them. Element Call says "restricted to authorized users only"',
-            f"put {site.server_name} into matrixrtc_full_access_homeservers",
-        )
+        return outline.fail("canPublish is false", WATCHES_ONLY, server_name=site.server_name)
     wrong = token_problems(token, room, identity)
     if wrong:
-        return outline.fail(
-            "; ".join(wrong),
-            "the token service is of an unknown version, or another service answers. Clients of the same call"
-            " would meet in different rooms, or not know each other",
-            "use the version of the token service that this collection installs",
-        )
-    if not same_url(access.url, site.livekit_url):
-        return outline.fail(
-            f"url is {access.url}",
-            f"the token service sends clients to another SFU than {site.livekit_url}. {NO_SFU}",
-            "set LIVEKIT_URL to the SFU's URL (role lk_jwt_service)",
-        )
+        return outline.fail("; ".join(wrong), STRANGE_TOKEN)
+    if site.livekit_url and not same_url(access.url, site.livekit_url):
+        return outline.fail(f"url is {access.url}", OTHER_SFU, livekit_url=site.livekit_url)
     return outline.ok(f"publish and receive, {token.expires - token.not_before} s, {access.url}")

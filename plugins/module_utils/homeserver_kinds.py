@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .checks import FAIL, WARN, Check
+from .checks import FAIL, WARN, Check, Fault
+from .symptoms import NOTHING
 
 SYNAPSE = "synapse"
 # Who takes users' requests for tokens: the token service itself, or the homeserver before it (MSC4195).
@@ -16,14 +17,23 @@ DELAYED_EVENTS = "delayed events (MSC4140)"
 STATE_AFTER = "state_after in its answers to /sync (MSC4222)"
 TRANSPORTS_ENDPOINT = "an endpoint for transports (MSC4143)"
 OWN_FOCI = "a list of foci in the client well-known that it serves"
+LATER = "nothing can be set for it; look for it when {homeserver} is updated"
 
-# What users notice when a homeserver has not got it.
-EFFECTS: Mapping[str, str] = {
-    DELAYED_EVENTS: "Calls work, but whoever crashes stays in the call for hours",
-    STATE_AFTER: "Calls work, but a client that was away for a while may show people who are not in the call",
-    TRANSPORTS_ENDPOINT: "Clients use the client well-known instead, so that has to name the SFU",
-    OWN_FOCI: "Current clients ask its endpoint for transports; older ones find no SFU until another web "
-    "server serves the document",
+# What it means when a homeserver has not got it.
+LACKS: Mapping[str, Fault] = {
+    DELAYED_EVENTS: Fault(f"{{homeserver}} has not got {DELAYED_EVENTS}", LATER),
+    STATE_AFTER: Fault(f"{{homeserver}} has not got {STATE_AFTER}", LATER),
+    TRANSPORTS_ENDPOINT: Fault(
+        f"{{homeserver}} has not got {TRANSPORTS_ENDPOINT}. Clients use the client well-known instead, so "
+        "that has to name the SFU",
+        LATER,
+        NOTHING,
+    ),
+    OWN_FOCI: Fault(
+        f"{{homeserver}} has not got {OWN_FOCI}. Current clients ask its endpoint for transports; older ones "
+        "find no SFU until another web server serves the document",
+        LATER,
+    ),
 }
 
 
@@ -51,16 +61,19 @@ def tolerated(check: Check, kind: str, feature: str) -> Check:
     known = KINDS[kind]
     if check.status != FAIL or feature not in known.cannot:
         return check
+    lacks = LACKS[feature]
     return replace(
         check,
         status=WARN,
-        cause=f"{known.title} has not got {feature}. {EFFECTS[feature]}",
-        fix=f"nothing can be set for {feature}; look for it when {known.title} is updated",
+        cause=lacks.cause.format(homeserver=known.title),
+        fix=lacks.fix.format(homeserver=known.title),
+        shows=check.shows if lacks.shows is None else lacks.shows,
     )
 
 
-def by_owner(kind: str, fix: str) -> str:
-    """How a setting is made: as it is said for Synapse, or with what was printed for other kinds."""
-    if kind == SYNAPSE:
-        return fix
-    return f"set what site.yml prints, and writes below matrixrtc_snippets_dir, for {KINDS[kind].title}"
+def by_owner(check: Check, kind: str) -> Check:
+    """A failure whose fix is said for Synapse; for other kinds it is what was printed for them."""
+    if kind == SYNAPSE or check.status != FAIL:
+        return check
+    fix = f"set what site.yml prints, and writes below matrixrtc_snippets_dir, for {KINDS[kind].title}"
+    return replace(check, fix=fix)

@@ -18,6 +18,7 @@ from .inputs_server import check_firewall, check_nginx, check_synapse, check_wel
 from .inputs_site import check_site
 from .inputs_stuck_calls import check_stuck_calls
 from .inputs_token_service import check_token_service
+from .inputs_verify import check_verify
 
 CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "livekit": check_livekit,
@@ -33,6 +34,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "matrixrtc_stuck": check_stuck_calls,
     "matrixrtc_load": check_load_test,
     "matrixrtc_federation": check_federation,
+    "matrixrtc_verify": check_verify,
 }
 
 

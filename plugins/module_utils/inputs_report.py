@@ -55,6 +55,8 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("livekit_redis", "password"): "matrixrtc_redis_password",
     ("livekit_redis", "address"): "matrixrtc_node_address",
     ("matrixrtc_cluster", "redis"): "matrixrtc_redis",
+    ("matrixrtc_verify", "users"): "matrixrtc_probe_users",
+    ("matrixrtc_verify", "tokens"): "matrixrtc_probe_users",
     ("matrixrtc_cluster", "redis_hosts"): "matrixrtc_redis",
     ("matrixrtc_cluster", "fronts"): "matrixrtc_rtc",
     ("matrixrtc_cluster", "nodes"): "matrixrtc_sfu",

@@ -8,15 +8,16 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .checks import FAIL, OK, SKIP, STATUSES, WARN, Check, Outline
+from .checks import FAIL, OK, SKIP, STATUSES, WARN, Check, Fault, Outline
 
 NARROWEST, WIDEST = 60, 120
 WORDS = {OK: "ok", FAIL: "FAIL", WARN: "warn", SKIP: "skip"}
 INDENT = "  "
 DETAIL_INDENT = INDENT + " " * 6
-DETAILS = ("expected", "seen", "cause", "fix")
-TEXTS = ("id", "title", *DETAILS)
-PROBE = Outline("probe", "The probe itself", "checks")
+DETAILS = ("expected", "seen", "shows", "cause", "fix")
+TEXTS = ("id", "title", "leg", *DETAILS)
+NO_RESULT = Fault("the probe broke off: {reason}", "put right what the cause names")
+PROBE = Outline("probe", "The probe itself", "a result", "host", faults=(NO_RESULT,))
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def collect(results: Sequence[Mapping[str, object]]) -> list[Check]:
             checks += [check_from(entry) for entry in mappings(result["checks"])]
         elif not result.get("skipped"):
             reason = str(result.get("msg", "no reason was given"))
-            checks.append(PROBE.fail("it ended without a result", reason, "put right what the cause names"))
+            checks.append(PROBE.fail("it ended without a result", NO_RESULT, reason=reason))
     return checks
 
 

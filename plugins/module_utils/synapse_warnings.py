@@ -30,7 +30,7 @@ def settings_warnings(
         yield "public_baseurl is not set, and without it Synapse serves no /.well-known/matrix/client"
     for key, name in LISTS.items():
         yield from _twins(config.get(key), name)
-    if any(_hides_clients(one) for one in _list(config.get("listeners"))):
+    if any(hides_clients(one) for one in _list(config.get("listeners"))):
         yield "a loopback listener has no 'x_forwarded: true': all clients of its proxy share one rate limit"
 
 
@@ -85,7 +85,8 @@ def _twins(section: Any, name: str) -> Iterator[str]:
             yield f"{name} has both {url} and {url}/: remove the one with the slash at its end"
 
 
-def _hides_clients(listener: Any) -> bool:
+def hides_clients(listener: Any) -> bool:
+    """A listener for a proxy on this host that takes everybody for that proxy."""
     if not isinstance(listener, dict) or listener.get("x_forwarded") or listener.get("type") != "http":
         return False
     addresses = listener.get("bind_addresses") or []

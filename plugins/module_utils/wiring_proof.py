@@ -53,6 +53,10 @@ def knock(http: HttpClient, base_url: str, token: str, server_name: str, url: st
 def told(answer: Response) -> str:
     """Why the wiring is not sound."""
     known = fault(answer.status, error_code(answer))
-    cause, fix = known or ("something else than the token service answers", "see that Synapse runs")
+    cause, fix = (
+        (known.cause, known.fix)
+        if known
+        else ("something else than the token service answers", "see that Synapse runs")
+    )
     seen = f"{answer.summary()} {answer.text(80)}".strip()
     return f"Synapse and the token service do not know each other: {seen}. Likely {cause}. To do: {fix}."

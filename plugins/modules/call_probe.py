@@ -138,7 +138,9 @@ options:
     type: int
     default: 7881
   udp_ports:
-    description: The SFU's UDP port for media, or a range written V(a-b).
+    description:
+      - The SFU's UDP port for media, or a range written V(a-b). Empty means that nobody knows the site's
+        ports, and those count that the SFU advertises.
     type: str
     default: 7882-7885
   force_tcp:

@@ -35,7 +35,9 @@ options:
     type: str
     required: true
   domain:
-    description: The host name of the token service and the SFU.
+    description:
+      - The host name of the token service and the SFU. Empty if nobody knows it; then only what does not need
+        it is looked at. M(matrixrtc.backend.announced_site) finds out what a site announces.
     type: str
     required: true
   livekit_service_url:
@@ -43,7 +45,7 @@ options:
     type: str
     default: https://<domain>/livekit/jwt
   livekit_url:
-    description: The SFU's websocket URL.
+    description: The SFU's websocket URL. Empty if nobody knows it.
     type: str
     default: wss://<domain>/livekit/sfu
   where:
@@ -51,13 +53,29 @@ options:
       - Look from outside as clients do, or on the RTC host itself. V(web_app) looks at Element Call at
         O(call_domain) from outside, and at nothing else.
       - V(node) looks at a further node of a cluster on that node, V(node_outside) at its O(media_addresses).
+      - V(homeserver) looks at Synapse on its own host, at O(synapse_files) and O(units). This needs PyYAML,
+        which Synapse's own Python has.
     type: str
-    choices: [outside, rtc_host, web_app, node, node_outside]
+    choices: [outside, rtc_host, web_app, node, node_outside, homeserver]
     default: outside
   call_domain:
     description: The host name of Element Call, with O(where=web_app).
     type: str
     default: ""
+  synapse_files:
+    description: With O(where=homeserver) the files and folders that Synapse is given with C(-c), in order.
+    type: list
+    elements: path
+    default: []
+  synapse_directory:
+    description: With O(where=homeserver) the working directory of Synapse.
+    type: path
+    default: /
+  units:
+    description: With O(where=homeserver) the systemd units of Synapse and its workers, without C(.service).
+    type: list
+    elements: str
+    default: []
   node:
     description: What to call the node in titles, with O(where=node) and O(where=node_outside).
     type: str
@@ -97,7 +115,9 @@ options:
     type: int
     default: 7881
   udp_ports:
-    description: The SFU's UDP port for media, or a range written V(a-b).
+    description:
+      - The SFU's UDP port for media, or a range written V(a-b). Empty means that nobody knows the site's
+        ports, and those count that the SFU advertises.
     type: str
     default: 7882-7885
   token_service_port:
@@ -164,8 +184,16 @@ checks:
     status: {description: "One of V(ok), V(fail), V(warn), V(skip).", type: str}
     expected: {description: What should be seen., type: str}
     seen: {description: What was seen., type: str}
-    cause: {description: "The likely cause, and what users notice.", type: str}
+    shows:
+      description: What users then see in Element Call, and when. Empty when it shows nothing.
+      type: str
+    cause: {description: The likely cause., type: str}
     fix: {description: What to do., type: str}
+    leg:
+      description:
+        - The part of a call's way. One of V(announcement), V(entrance), V(token), V(identity), V(signalling),
+          V(media), V(leave) and V(host).
+      type: str
     seconds: {description: How long the check took., type: float}
   sample:
     - id: sfu_validate
@@ -175,6 +203,8 @@ checks:
       seen: HTTP 502
       cause: "LiveKit is not running: the proxy has nobody to ask."
       fix: systemctl status livekit
+      shows: '"Something went wrong", OPEN_ID_ERROR, after 5 s'
+      leg: signalling
       seconds: 0.012
 failed_ids:
   description: The ids of the checks that failed.
@@ -185,6 +215,10 @@ failed_ids:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import as_dicts, failed_ids
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_homeserver import (
+    SynapseFiles,
+    homeserver_checks,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import Host, host_checks
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_node import (
     named,
@@ -218,11 +252,14 @@ ARGUMENTS = {
     "livekit_url": {"type": "str", "default": "wss://<domain>/livekit/sfu"},
     "where": {
         "type": "str",
-        "choices": ["outside", "rtc_host", "web_app", "node", "node_outside"],
+        "choices": ["outside", "rtc_host", "web_app", "node", "node_outside", "homeserver"],
         "default": "outside",
     },
     "call_domain": {"type": "str", "default": ""},
     "node": {"type": "str", "default": ""},
+    "synapse_files": {"type": "list", "elements": "path", "default": []},
+    "synapse_directory": {"type": "path", "default": "/"},
+    "units": {"type": "list", "elements": "str", "default": []},
     "frame_origins": {"type": "list", "elements": "str", "default": []},
     "homeserver_url": {"type": "str", "default": ""},
     "access_token": {"type": "str", "default": "", "no_log": True},
@@ -244,12 +281,13 @@ def main() -> None:
     """Read the options, look, return the checks."""
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        required_if=[("where", "web_app", ["call_domain"])],
+        required_if=[("where", "web_app", ["call_domain"]), ("where", "homeserver", ["synapse_files"])],
         supports_check_mode=True,
     )
     options = module.params
     try:
-        port_range(options["udp_ports"])
+        if options["udp_ports"]:
+            port_range(options["udp_ports"])
         http = HttpClient(options["ca_file"], options["timeout"])
     except (InvalidValueError, OSError) as error:
         module.fail_json(msg=f"An option cannot be used: {error}")
@@ -274,6 +312,11 @@ def main() -> None:
         found = list(web_app_checks(site, app))
     elif options["where"] == "outside":
         found = outside_checks(site)
+    elif options["where"] == "homeserver":
+        place = SynapseFiles(
+            tuple(options["synapse_files"]), options["synapse_directory"], tuple(options["units"])
+        )
+        found = homeserver_checks(place, site.service_url)
     elif options["where"] == "node":
         found = named(options["node"], node_checks(site, Host(options["config_dir"])))
     elif options["where"] == "node_outside":

@@ -42,6 +42,7 @@ options:
       - matrixrtc_stuck
       - matrixrtc_load
       - matrixrtc_federation
+      - matrixrtc_verify
   inputs:
     description:
       - The values as the operator gave them, by the name of the role's variable without the role's name.
@@ -93,6 +94,7 @@ options:
           - matrixrtc_stuck
           - matrixrtc_load
           - matrixrtc_federation
+          - matrixrtc_verify
       inputs:
         description: As O(inputs).
         type: dict

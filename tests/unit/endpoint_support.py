@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from urllib.parse import urlsplit
 
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_token import (
     livekit_room,
@@ -112,12 +115,16 @@ def healthy_answers() -> dict[tuple[str, str], object]:
 
 @dataclass
 class FakeHttp(HttpClient):
-    """Answers from a table; requests with a token are looked up as METHOD+. `asked` keeps the requests."""
+    """Answers from a table; requests with a token are looked up as METHOD+. `asked` keeps the requests.
+
+    `clocks`: how many seconds the clock of a host is ahead.
+    """
 
     answers: dict[tuple[str, str], object] = field(default_factory=healthy_answers)
     peers: dict[str, Peer] = field(default_factory=dict)
     open_ports: dict[int, Peer] = field(default_factory=lambda: {7881: Peer("203.0.113.5")})
     asked: list[tuple[str, str]] = field(default_factory=list)
+    clocks: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Nothing is connected to, so no certificates are read."""
@@ -136,7 +143,9 @@ class FakeHttp(HttpClient):
         if callable(found):
             found = found(body if isinstance(body, Mapping) else {})
         assert isinstance(found, Response)
-        return replace(found, url=url)
+        told = formatdate(time.time() + self.clocks.get(urlsplit(url).netloc, 0), usegmt=True)
+        date = () if found.error else (("Date", told),)
+        return replace(found, url=url, headers=found.headers + date)
 
     def handshake(self, host: str, port: int = 443) -> Peer:
         return self.peers.get(host, Peer("203.0.113.5", days_left=60))

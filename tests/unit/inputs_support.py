@@ -195,6 +195,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "partners": ["beta.example.net", "localhost:8448"],
         "called": ["example.org", "beta.example.net", "localhost:8448"],
     },
+    "matrixrtc_verify": {"users": 2, "tokens": 2},
     "matrixrtc_stuck": {
         "site": "example.org",
         "homeserver_url": "http://127.0.0.1:8008",

@@ -9,6 +9,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils import endpoint_
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_token import livekit_room
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FAIL, OK, SKIP, WARN, Check
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe import outside_checks
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_wiring import DELEGATE
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import (
     CERTIFICATE,
     DNS,
@@ -17,7 +18,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client impo
     Peer,
     Response,
 )
-from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import TRANSPORTS
+from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import DELAYED, TRANSPORTS
 from endpoint_support import (
     ACCESS_TOKEN,
     ALICE,
@@ -63,6 +64,13 @@ def client_document(foci: object, base_url: str = HOMESERVER) -> Response:
 
 def livekit(url: str) -> dict[str, str]:
     return {"type": "livekit", "livekit_service_url": url}
+
+
+def adding(request: tuple[str, str], given: Response) -> FakeHttp:
+    """A site that answers a request which a healthy one does not know."""
+    http = FakeHttp()
+    http.answers[request] = given
+    return http
 
 
 def all_endpoints(status: int) -> list[tuple[str, str, object]]:
@@ -224,6 +232,34 @@ FAULTS: list[tuple[str, FakeHttp, str, str, str]] = [
         "24h",
     ),
     (
+        "a worker takes what it does not know",
+        broken(("POST", f"{HOMESERVER}{DELAYED}/matrixrtc-probe/restart", refusal(404, "M_UNRECOGNIZED"))),
+        "delayed_events_route",
+        "a worker that does not know it",
+        "to the main process",
+    ),
+    (
+        "a web app answers for the homeserver's delegation",
+        adding(("POST", HOMESERVER + DELEGATE), answer(200, "<html>", CORS)),
+        "homeserver_delegation",
+        "schedules its own an hour ahead",
+        "route all of /_matrix/",
+    ),
+    (
+        "the proxy adds a CORS header to tokens alone",
+        broken(("POST", f"{SERVICE}/sfu/get", answer(200, {}, CORS * 2))),
+        "account_token",
+        "carries 2 Access-Control-Allow-Origin headers",
+        "remove add_header",
+    ),
+    (
+        "the homeserver announces a slash at the end",
+        broken(("GET+", HOMESERVER + TRANSPORTS, answer(200, {"rtc_transports": [livekit(SERVICE + "/")]}))),
+        "transports",
+        "ends in a slash",
+        "remove the slash",
+    ),
+    (
         "the homeserver is down",
         broken(("GET", f"{HOMESERVER}/_matrix/client/versions", answer(502))),
         "delayed_events",
@@ -374,6 +410,31 @@ def test_a_fault_is_named_with_cause_and_fix(
     assert fix in check.fix
     assert check.seen
     assert check.expected
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status", "said"),
+    [(301, FAIL, "301 s ahead of"), (-301, FAIL, "301 s behind"), (12, WARN, "12 s ahead of"), (2, OK, "")],
+)
+def test_clocks_that_differ_are_told_with_who_is_ahead(ahead: float, status: str, said: str) -> None:
+    http = FakeHttp(clocks={DOMAIN: ahead})
+    check = by_id(http)["clock"]
+    assert check.status == status
+    assert said in check.cause
+    assert bool(check.shows) == (status == FAIL)
+
+
+def test_the_probes_own_clock_counts_for_nothing() -> None:
+    everybody = dict.fromkeys((DOMAIN, "matrix.example.org", SERVER_NAME), 500.0)
+    assert by_id(FakeHttp(clocks=everybody))["clock"].status == OK
+
+
+def test_a_homeserver_with_its_token_service_behind_it_may_ask_for_a_token() -> None:
+    http = FakeHttp()
+    http.answers[("POST", HOMESERVER + DELEGATE)] = refusal(401, "M_MISSING_TOKEN")
+    assert by_id(http)["homeserver_delegation"].status == OK
+    http.answers[("POST", HOMESERVER + DELEGATE)] = answer(502, "<html>")
+    assert by_id(http)["homeserver_delegation"].status == SKIP
 
 
 def token_answer(**changes: object) -> Callable[[object], Response]:

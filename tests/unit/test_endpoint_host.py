@@ -143,6 +143,23 @@ def test_a_stopped_token_service_is_told_from_a_stopped_livekit(machine: Machine
     assert "lk-jwt-service" in checks["host_services"].fix
 
 
+def test_the_last_words_of_a_unit_are_told_without_tokens(machine: Machine) -> None:
+    machine.commands["systemctl"] = (3, "failed\nactive\n")
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"
+    machine.commands["journalctl"] = (0, f"bad request {token} ?access_token=syt_x&y\n")
+    seen = machine.checks()["host_services"].seen
+    assert seen == "livekit failed, lk-jwt-service active; livekit: bad request *** ?access_token=***&y"
+
+
+def test_a_livekit_that_gets_no_answer_from_stun_is_told_from_a_stopped_one(machine: Machine) -> None:
+    machine.commands["systemctl"] = (3, "activating\nactive\n")
+    words = "could not validate RTC config: could not resolve external IP: context deadline exceeded"
+    machine.commands["journalctl"] = (0, words)
+    check = machine.checks()["host_services"]
+    assert "again and again" in check.cause
+    assert "matrixrtc_media_address" in check.fix
+
+
 @pytest.mark.parametrize("position", [0, len(SECRET) // 2, len(SECRET) - 1])
 def test_one_wrong_character_of_the_secret_is_named(machine: Machine, position: int) -> None:
     altered = SECRET[:position] + "#" + SECRET[position + 1 :]
@@ -263,7 +280,14 @@ def test_a_homeserver_that_takes_no_leaves_is_found(machine: Machine, reply: Res
     machine.http.answers[("POST", f"{HOMESERVER}{DELAYED}/matrixrtc-probe/restart")] = reply
     check = machine.checks()["host_delayed_leave"]
     assert check.status == FAIL
-    assert "crashed users stay in the call" in check.cause
+    assert "who crashes stays" in check.shows
+
+
+def test_a_clock_that_is_not_the_homeservers_is_found(machine: Machine) -> None:
+    machine.http.clocks["matrix.example.org"] = 300
+    checks = machine.checks()
+    assert failed(checks) == ["host_clock"]
+    assert "300 s behind that of the homeserver" in checks["host_clock"].cause
 
 
 def test_a_rate_limit_proves_that_leaves_are_taken(machine: Machine) -> None:

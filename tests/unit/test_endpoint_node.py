@@ -72,6 +72,7 @@ def test_a_healthy_node_passes(node):
         "node_sockets",
         "node_livekit_settings",
         "node_webhook",
+        "node_clock",
         "node_firewall",
     }
 

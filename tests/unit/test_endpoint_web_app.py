@@ -10,6 +10,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_web_app
     WebApp,
     allowed_origins,
     config_check,
+    devices_check,
     frames_check,
     page_check,
 )
@@ -48,15 +49,15 @@ def site(**changes: Response) -> Site:
 
 
 def test_a_healthy_app() -> None:
-    found = [check(site(), APP) for check in (page_check, config_check, frames_check)]
-    assert [check.status for check in found] == ["ok", "ok", "ok"]
+    found = [check(site(), APP) for check in (page_check, config_check, frames_check, devices_check)]
+    assert {check.status for check in found} == {"ok"}
     assert "https://matrix.example.org" in found[1].seen
 
 
 @pytest.mark.parametrize(
     ("path", "instead", "cause"),
     [
-        ("/", REFUSED, "Nobody gets the app"),
+        ("/", REFUSED, "nothing listens"),
         ("/", answer(502), "the release is not in place"),
         ("/room", answer(404), "the release is not in place"),
         ("/", answer(200, "<title>Welcome to nginx</title>"), "another site answers"),
@@ -81,7 +82,7 @@ def test_a_page_that_does_not_work(path: str, instead: Response, cause: str) -> 
             answer(200, {"default_server_config": {"m.homeserver": {"base_url": "https://x.org"}}}),
             "elsewhere",
         ),
-        (REFUSED, "Nobody gets the app"),
+        (REFUSED, "nothing listens"),
     ],
 )
 def test_a_configuration_that_does_not_work(instead: Response, cause: str) -> None:
@@ -118,5 +119,21 @@ def test_who_may_show_it(policy: str, origins: tuple[str, ...], status: str) -> 
 
 
 def test_a_policy_is_read_as_browsers_do() -> None:
-    assert allowed_origins("Frame-Ancestors 'self' https://a.org; img-src x") == {"https://a.org"}
-    assert allowed_origins("img-src https://a.org") == {"*"}
+    assert allowed_origins("Frame-Ancestors 'self' https://a.org; img-src x", "DENY") == {"https://a.org"}
+    assert allowed_origins("img-src https://a.org", "") == {"*"}
+    assert allowed_origins("", "SAMEORIGIN") == set()
+
+
+def test_a_frame_that_the_older_header_forbids_is_found() -> None:
+    page = answer(200, PAGE, (("X-Frame-Options", "SAMEORIGIN"),))
+    check = frames_check(site(**{"/": page}), replace(APP, origins=("https://a.org",)))
+    assert check.status == "fail"
+    assert "https://a.org shows an empty frame" in check.cause
+
+
+def test_a_policy_that_takes_camera_and_microphone_is_found() -> None:
+    policy = "geolocation=(), camera=(), microphone=(self)"
+    check = devices_check(site(**{"/": answer(200, PAGE, (("Permissions-Policy", policy),))}), APP)
+    assert check.status == "fail"
+    assert "forbids the page camera:" in check.cause
+    assert devices_check(site(), APP).status == "ok"

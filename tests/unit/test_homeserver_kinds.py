@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FAIL, OK, SKIP, WARN, Check
-from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import LEAVE
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_host import USERINFO as HOST_USERINFO
+from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_leave import HOST_LEAVES
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_probe import (
     OWNERS,
     awaited,
@@ -107,7 +107,7 @@ def test_what_an_owner_was_shown_is_awaited() -> None:
 
 
 def test_awaited_checks_exist() -> None:
-    known = checks_of(FakeHttp()).keys() | {LEAVE.id, HOST_USERINFO.id, TOKEN_ROUTE.id, WIRED.id}
+    known = checks_of(FakeHttp()).keys() | {HOST_LEAVES.id, HOST_USERINFO.id, TOKEN_ROUTE.id, WIRED.id}
     assert {check_id for ids in OWNERS.values() for check_id in ids} <= known
 
 
