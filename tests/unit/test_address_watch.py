@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import os
@@ -51,6 +52,7 @@ class Site:
         self.told: list[str] = []
         self.answers: dict[int, str] = {4: OLD, 6: OLD_V6}
         self.routes: dict[int, str] = {}  # where they differ from the answers: behind NAT
+        self.further: list[str] = []  # addresses of the host beside those
         self.people: int | str = 0
         self.host = FakeSystemd(self.config)
         (folder / "livekit.yaml.watch").write_text(text)
@@ -114,7 +116,7 @@ class Site:
             around = Surroundings(
                 source=lambda version: self._said(self.answers, version),
                 default_route=lambda version: self._said(routes, version),  # noqa: B023
-                own=lambda: frozenset(routes.values()),  # noqa: B023
+                own=lambda: frozenset([*routes.values(), *self.further]),  # noqa: B023
                 participants=self._participants,
                 host=self.host,
                 say=self.told.append,
@@ -231,6 +233,16 @@ def test_a_new_address_on_the_inner_side_alone_counts_too(tmp_path):
     site.look(2)
     assert (site.node_ip, site.restarts) == (OLD, 1)
     assert "- 10.0.0.6/32" in site.config.read_text()
+
+
+def test_an_address_of_the_host_that_is_not_the_first_stands_for_itself(site):
+    site.routes[4] = "10.0.0.5"
+    site.further = [OLD, NEW]
+    site.look(2)
+    assert site.restarts == 0
+    site.answers[4] = NEW
+    site.look(2)
+    assert f"- {NEW}/32" in site.config.read_text()
 
 
 def test_an_address_that_is_written_otherwise_is_the_same(tmp_path):
@@ -467,7 +479,7 @@ def test_killed_before_the_configuration_is_written_too(site, monkeypatch):
 # The text is the one that the role writes
 
 
-def on_host(v4: str, v6: str, node_ip: str, **given: Any) -> Role:
+def on_host(v4: str, v6: str, **given: Any) -> Role:
     facts = {
         "default_ipv4": {"address": v4},
         "default_ipv6": {"address": v6},
@@ -475,19 +487,19 @@ def on_host(v4: str, v6: str, node_ip: str, **given: Any) -> Role:
         "all_ipv6_addresses": [v6, "fe80::1"],
         "architecture": "x86_64",
     }
-    return Role("livekit", ansible_facts=facts, livekit_node_ip=node_ip, **given)
+    return Role("livekit", ansible_facts=facts, **given)
 
 
 NAT = {"v4": "10.0.0.5", "v6": "fd00::5"}
 SITES = [
-    ({"v4": OLD, "node_ip": OLD}, {"v4": NEW, "node_ip": NEW}),
-    ({"v6": OLD_V6, "node_ip": OLD_V6}, {"v6": NEW_V6, "node_ip": NEW_V6}),
-    ({**NAT, "node_ip": f"{OLD},{OLD_V6}"}, {**NAT, "node_ip": f"{NEW},{OLD_V6}"}),
-    ({**NAT, "node_ip": OLD}, {**NAT, "v4": "10.0.0.6", "node_ip": OLD}),
+    ({"v4": OLD, "livekit_node_ip": OLD}, {"v4": NEW, "livekit_node_ip": NEW}),
+    ({"v6": OLD_V6, "livekit_node_ip": OLD_V6}, {"v6": NEW_V6, "livekit_node_ip": NEW_V6}),
+    ({**NAT, "livekit_node_ip": f"{OLD},{OLD_V6}"}, {**NAT, "livekit_node_ip": f"{NEW},{OLD_V6}"}),
+    ({**NAT, "livekit_node_ip": OLD}, {**NAT, "v4": "10.0.0.6", "livekit_node_ip": OLD}),
     # out of NAT, with a relay that has to reach private addresses
     (
-        {**NAT, "node_ip": OLD, "matrixrtc_turn_udp": True},
-        {"v4": NEW, "node_ip": NEW, "matrixrtc_turn_udp": True},
+        {**NAT, "livekit_node_ip": OLD, "matrixrtc_turn_udp": True},
+        {"v4": NEW, "livekit_node_ip": NEW, "matrixrtc_turn_udp": True},
     ),
 ]
 
@@ -502,6 +514,34 @@ def test_the_next_run_of_the_role_would_write_the_same(before, after):
     wanted = on_host(**{**watched, **after}).file("livekit.yaml.j2")
     assert wanted != written
     assert filled(text, values_in(text, wanted)) == wanted
+
+
+def watched_on(record: dict[str, str] | None, **given: Any) -> str:
+    """The address that the role takes where the watch knows this."""
+    read = {"content": base64.b64encode(json.dumps(record).encode()).decode()} if record else {"failed": True}
+    return str(on_host(OLD, OLD_V6, **given, common_watch_read=read).value("common_media_address"))
+
+
+SET = {"given": "", "address": NEW}
+
+
+@pytest.mark.parametrize(
+    ("record", "given", "address"),
+    [
+        (None, "", OLD),
+        (SET, "", NEW),
+        ({"given": "", "address": ""}, "", OLD),
+        (SET, OTHER, OTHER),  # given since
+        ({"given": OTHER, "address": NEW}, OTHER, NEW),
+        ({"given": OTHER, "address": NEW}, "", OLD),
+    ],
+)
+def test_a_run_takes_the_watched_address_until_another_is_given(record, given, address):
+    assert watched_on(record, matrixrtc_address_watch="stun", matrixrtc_media_address=given) == address
+
+
+def test_a_run_without_a_watch_takes_none():
+    assert watched_on(SET) == OLD
 
 
 ANY_V4 = st.integers(0, (1 << 32) - 1).map(ipaddress.IPv4Address)
@@ -521,7 +561,9 @@ def test_addresses_look_as_the_yaml_writer_puts_them(v4, v6, families):
     values = {"MATRIXRTC_NODE_IP": node_ip, "MATRIXRTC_OWN_V4": str(v4), "MATRIXRTC_OWN_V6": str(v6)}
 
     def written(told: str, *own: str) -> str:
-        return str(to_nice_yaml({"rtc": {"node_ip": told, "includes": list(own)}}, indent=2, sort_keys=False))
+        return str(
+            to_nice_yaml({"rtc": {"livekit_node_ip": told, "includes": list(own)}}, indent=2, sort_keys=False)
+        )
 
     text = written("MATRIXRTC_NODE_IP", "MATRIXRTC_OWN_V4/32", "MATRIXRTC_OWN_V6/128")
     wanted = written(node_ip, f"{v4}/32", f"{v6}/128")
