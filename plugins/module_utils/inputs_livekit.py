@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
+from .inputs_address import check_watch
 from .inputs_cluster import check_redis, check_selection
 from .inputs_ports import check_ports, flattened
 from .inputs_release import check_release
@@ -135,6 +136,7 @@ def check_livekit(inputs: Inputs, secret: str) -> None:
     check_ports(inputs)
     check_credentials(inputs, secret)
     check_addresses(inputs)
+    check_watch(inputs)
     check_livekit_url(inputs, "url")
     check_webhooks(inputs)
     check_turn(inputs)

@@ -24,6 +24,7 @@ from .certificates import (
     read_certificate,
 )
 from .edge_host import SYSTEM_FOLDERS
+from .inputs_address import check_watched_nginx
 from .inputs_ports import PORT_REMEDY, check_media_ports, service_port
 from .inputs_report import Inputs
 from .inputs_site import (
@@ -133,6 +134,7 @@ def check_nginx(inputs: Inputs, _secret: str) -> None:
     check_upstreams(inputs)
     check_nodes(inputs)
     check_limits(inputs)
+    check_watched_nginx(inputs)
     if check_turn_tls(inputs):
         check_certificate(inputs, "turn_domain", "turn_")
 

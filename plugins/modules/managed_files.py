@@ -108,7 +108,9 @@ def main() -> None:
         module.fail_json(msg=f"An owner or group of the files is not known on this host: {error}")
     except OSError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=outcome.changed, files=outcome.files, folders=outcome.folders, diff=outcome.diff)
+    # Ansible shows what it gets, also of a task with `diff: false`, and what is written may be a secret.
+    shown = {"diff": outcome.diff} if module._diff else {}
+    module.exit_json(changed=outcome.changed, files=outcome.files, folders=outcome.folders, **shown)
 
 
 if __name__ == "__main__":

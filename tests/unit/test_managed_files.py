@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,20 @@ def test_full_disk_leaves_the_old_file(config: ManagedFile, monkeypatch: pytest.
         manage([(config, "new")])
     assert Path(config.path).read_text() == "old"
     assert os.listdir(os.path.dirname(config.path)) == ["livekit.yaml"]
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_task_that_shows_no_diff_gets_none(config: ManagedFile, wanted: bool) -> None:
+    """Ansible prints what a module returns, also of a task with `diff: false`."""
+    file = {"path": config.path, "content": "password"}
+    arguments = {"files": [file], "_ansible_diff": wanted, "_ansible_check_mode": True}
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible_collections.matrixrtc.backend.plugins.modules.managed_files"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / ".ansible" / "collections")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ("diff" in json.loads(done.stdout)) is wanted
