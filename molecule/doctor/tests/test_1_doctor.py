@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+import yaml
 from faults import FAULTS
-from lab_playbooks import Run, play
+from lab_playbooks import INVENTORY, Run, play
 
 
 @pytest.fixture(scope="module", autouse=True)
 def healthy():
     """Nothing is wrong before anything is broken, with a call."""
     play("verify").ok()
+
+
+@pytest.fixture(scope="module")
+def as_a_user(tmp_path_factory):
+    """What makes verify.yml look as a user does, with one account: no call is placed."""
+    (users,) = INVENTORY.glob("host_vars/*/users.yml")
+    variables = yaml.safe_load(users.read_text(encoding="utf-8"))
+    file = tmp_path_factory.mktemp("user") / "user.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps({"matrixrtc_probe_users": variables["matrixrtc_probe_users"][:1]}))
+    return ("-e", f"@{file}")
 
 
 def failed_ids(run: Run) -> list[str]:
@@ -23,7 +36,7 @@ def failed_ids(run: Run) -> list[str]:
 
 
 @pytest.fixture(params=list(FAULTS))
-def fault(request, rtc):
+def fault(request, rtc, as_a_user):
     """A fault, made now, and taken back whatever the test finds."""
     chosen = FAULTS[request.param]
     rtc.run_expect([0], chosen.make)
@@ -31,11 +44,11 @@ def fault(request, rtc):
     if chosen.undo:
         rtc.run_expect([0], chosen.undo)
     play("site").ok()
-    play("verify", "-e", "matrixrtc_probe_depth=token").ok()
+    play("verify", *as_a_user).ok()
 
 
-def test_the_doctor_names_the_cause(fault):
-    run = play("verify", "-e", "matrixrtc_probe_depth=token")
+def test_the_doctor_names_the_cause(fault, as_a_user):
+    run = play("verify", *as_a_user)
     assert run.status != 0, run.output
     failed = failed_ids(run)
     assert failed[0] == fault.first, run.output
