@@ -1,8 +1,8 @@
 """Ways to break a site, one at a time, and what the doctor has to say of each.
 
 `make` breaks it on the site's host; `undo` takes back what was not the collection's and so is not repaired by
-site.yml. `first` is the check that fails first in the order in which a client needs things, `cause` words of the
-cause it names. Where a look from the inside knows more than one from outside, `named_by` is the check that has them.
+site.yml. `first` is the check that fails first in the order in which a client needs things, `cause` words of a
+cause that is named. Where a look from inside knows more, `named_by` is the check that has it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ JWT, SFU = "/livekit/jwt", "/livekit/sfu"
 
 ANNOUNCEMENT = {
     "delayed_events_off": Fault(
-        synapse(ADDED, "/^max_event_delay_duration/d"), "delayed_events", "max_event_delay_duration is not set"
+        synapse(ADDED, "/^max_event_delay_duration/d"),
+        "delayed_events",
+        "max_event_delay_duration is not set",
     ),
     "transports_off": Fault(
         synapse(HOMESERVER, "s/msc4143_enabled: true/msc4143_enabled: false/"),
@@ -128,6 +130,7 @@ ANNOUNCEMENT = {
         synapse(ADDED, f"s#https://rtc.{SITE}/livekit/jwt#https://old.{SITE}/livekit/jwt#"),
         "transports",
         "announces another SFU first",
+        synapse(ADDED, f"s#https://old.{SITE}/livekit/jwt#https://rtc.{SITE}/livekit/jwt#"),
     ),
     "openid_not_served": Fault(
         synapse(HOMESERVER, r"s/names: \[client, federation\]/names: [client]/"),
@@ -178,9 +181,13 @@ ANNOUNCEMENT = {
         document(f"s#https://rtc.{SITE}/livekit/jwt#https://old.{SITE}/livekit/jwt#"),
         "well_known_client",
         "announces another SFU",
+        document(f"s#https://old.{SITE}/livekit/jwt#https://rtc.{SITE}/livekit/jwt#"),
     ),
     "document_slash_at_the_end": Fault(
-        document("s#/livekit/jwt#/livekit/jwt/#"), "well_known_client", "ends in a slash"
+        document("s#/livekit/jwt#/livekit/jwt/#"),
+        "well_known_client",
+        "ends in a slash",
+        document("s#/livekit/jwt/#/livekit/jwt#"),
     ),
     "server_document_gone": Fault(
         own_nginx(r"s#location = /.well-known/matrix/server#location = /.well-known/matrix/other#"),
@@ -191,7 +198,9 @@ ANNOUNCEMENT = {
 }
 
 ENTRANCE = {
-    "nginx_down": Fault("systemctl stop nginx", "tls_server_name", "nothing listens"),
+    "nginx_down": Fault(
+        "systemctl stop nginx", "tls_server_name", "nothing listens", "systemctl start nginx && sleep 1"
+    ),
     "certificate_expired": Fault(
         certificate(f"rtc.{SITE}", "-not_before 20240101000000Z -not_after 20240201000000Z"),
         "tls_rtc",
@@ -237,7 +246,9 @@ TOKEN = {
         service("secret", "1s/^..../xxxx/"), "account_token", "is not the same", named_by="host_credentials"
     ),
     "access_denied_to_own_users": Fault(
-        service("environment", "s/^LIVEKIT_FULL_ACCESS_HOMESERVERS=.*/LIVEKIT_FULL_ACCESS_HOMESERVERS=other.test/"),
+        service(
+            "environment", "s/^LIVEKIT_FULL_ACCESS_HOMESERVERS=.*/LIVEKIT_FULL_ACCESS_HOMESERVERS=other.test/"
+        ),
         "account_token",
         "full",
     ),
@@ -295,7 +306,9 @@ MEDIA = {
         "media_stun",
         "one of LiveKit's own UDP ports",
     ),
-    "tcp_switched_off": Fault(livekit("s/^  tcp_port: .*/  tcp_port: 0/"), "media_tcp_port", "TCP 7881 is closed"),
+    "tcp_switched_off": Fault(
+        livekit("s/^  tcp_port: .*/  tcp_port: 0/"), "media_tcp_port", "TCP 7881 is closed"
+    ),
 }
 
 LEAVE = {
@@ -308,7 +321,9 @@ LEAVE = {
         livekit("s#/sfu_webhook#/elsewhere#"), "host_livekit_settings", "it never learns who left"
     ),
     "webhook_with_another_key": Fault(
-        livekit("s/^  api_key: .*/  api_key: another_key/"), "host_livekit_settings", "cannot sign its webhooks"
+        livekit("s/^  api_key: .*/  api_key: another_key/"),
+        "host_livekit_settings",
+        "cannot sign its webhooks",
     ),
 }
 
