@@ -14,8 +14,8 @@ NARROWEST, WIDEST = 60, 120
 WORDS = {OK: "ok", FAIL: "FAIL", WARN: "warn", SKIP: "skip"}
 INDENT = "  "
 DETAIL_INDENT = INDENT + " " * 6
-DETAILS = ("expected", "seen", "cause", "fix")
-TEXTS = ("id", "title", *DETAILS)
+DETAILS = ("expected", "seen", "shows", "cause", "fix")
+TEXTS = ("id", "title", "leg", *DETAILS)
 PROBE = Outline("probe", "The probe itself", "checks")
 
 
