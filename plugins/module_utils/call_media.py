@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .call_stats import Count, Entry, Path, Point, Received, point, received, selected_path
+from .call_stats import Count, Path, Point, Received, point, received, selected_path
 
 if TYPE_CHECKING:
     from livekit import rtc
@@ -375,7 +375,7 @@ class Participant:
             self.report.error = f"no connection after {timeout:.0f} s"
         return self.report
 
-    async def _statistics(self) -> tuple[list[Entry], list[Entry]]:
+    async def _statistics(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """WebRTC's statistics of the publisher's connection and of the subscriber's."""
         from google.protobuf.json_format import MessageToDict
 
