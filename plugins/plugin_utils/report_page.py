@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from ..module_utils.checks import FAIL, LEGS, OK, SKIP, WARN
 from ..module_utils.report_document import SCOPES, file_name
-from ..module_utils.report_table import figure_texts
 from .report_drawing import DRAWINGS
 from .report_plots import HEIGHT, WIDTH, mappings, number, plots, sights, steps
 
@@ -102,22 +101,12 @@ def troubles(report: Report, status: str) -> list[Trouble]:
     return found
 
 
-def skipped(report: Report) -> list[tuple[str, list[str]]]:
-    """Why checks were left out, each reason once, with their titles."""
-    reasons: dict[str, list[str]] = {}
-    for check in report["checks"]:
-        if check["status"] == SKIP:
-            reasons.setdefault(check["seen"], []).append(check["title"])
-    return list(reasons.items())
-
-
 def call_of(figures: Report) -> dict[str, object]:
     """A call as the page shows it."""
     people = [str(user) for user in figures.get("users") or []]
     return {
         "users": people,
         "mode": figures.get("mode", ""),
-        "texts": figure_texts(figures),
         "steps": steps(figures),
         "sights": sights(figures),
         "participants": mappings(figures.get("participants")),
@@ -157,7 +146,6 @@ def page(report: Report) -> str:
         drawings=DRAWINGS,
         failed=troubles(report, FAIL),
         odd=troubles(report, WARN),
-        skipped=skipped(report),
         calls=[call_of(figures) for figures in report["calls"]],
         plot_size=(WIDTH, HEIGHT),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.matrixrtc.backend.plugins.plugin_utils.report_files import collection_version
 
 ROOT = Path(__file__).parents[2]
@@ -147,3 +148,12 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_a_remedy(tmp_path: Pat
     assert "matrixrtc_report_dir: " in said
     assert "Set matrixrtc_report_dir to a folder on the controller that you may write to" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("tasks", sorted(ROOT.glob("roles/*/tasks/*.yml")), ids=lambda path: path.parts[-3])
+def test_whoever_reports_takes_the_folder_from_the_operator(tasks: Path) -> None:
+    entries = yaml.safe_load(tasks.read_text())
+    for entry in [*entries, *(inner for one in entries for inner in one.get("block", []))]:
+        if report := entry.get("matrixrtc.backend.report"):
+            assert report["dir"] == "{{ matrixrtc_report_dir | default('', true) }}"
+            assert report["name"]
