@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the checks of a site as a table, then fails when one failed. Documented in modules/report.py."""
+"""Shows the checks of a site as a table and in files, fails when one failed. See modules/report.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FAIL, OK, SKIP, WARN, failed_ids
+from ansible_collections.matrixrtc.backend.plugins.module_utils.report_document import Subject, document
 from ansible_collections.matrixrtc.backend.plugins.module_utils.report_table import (
     WORDS,
     Line,
@@ -18,6 +19,12 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.report_table imp
     collect,
     render,
     verdict,
+)
+from ansible_collections.matrixrtc.backend.plugins.plugin_utils.report_files import (
+    ReportDirError,
+    collection_version,
+    now,
+    write,
 )
 
 COLOURS = {OK: "COLOR_OK", FAIL: "COLOR_ERROR", WARN: "COLOR_CHANGED", SKIP: "COLOR_SKIP"}
@@ -48,6 +55,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 "title": {"type": "str", "required": True},
                 "results": {"type": "list", "elements": "dict", "required": True},
                 "sources": {"type": "dict", "default": {}},
+                "dir": {"type": "str", "default": ""},
+                "name": {"type": "str", "default": ""},
             }
         )
         checks = collect(options["results"])
@@ -56,9 +65,32 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         lines = render(options["title"], checks, calls_of(options["results"]), sources, display.columns)
         display.display("\n".join(coloured(line) for line in lines))
         failed = failed_ids(checks)
-        return {
+        result = {
             "changed": False,
             "failed": bool(failed) or not checks,
             "failed_ids": failed,
+            "files": [],
             "msg": verdict(options["title"], checks),
         }
+        if options["dir"]:
+            self._write(options, result)
+        return result
+
+    def _write(self, options: dict[str, Any], result: dict[str, Any]) -> None:
+        """Put the report into its files. Every run has a time of its own, so every run changes them."""
+        if self._task.check_mode:
+            result["changed"] = True
+            return
+        subject = Subject(
+            title=options["title"],
+            site=options["name"] or options["title"],
+            time=now(),
+            version=collection_version(),
+            sources=options["sources"],
+        )
+        try:
+            result["changed"], result["files"] = write(options["dir"], document(subject, options["results"]))
+        except ReportDirError as error:
+            result.update(failed=True, msg=f"{result['msg']} {error}")
+            return
+        Display().display("\n" + "\n".join(f"  written   {path}" for path in result["files"]))

@@ -26,7 +26,7 @@ class Figures:
     """What was measured, both directions together.
 
     Times are in seconds. Those until something came are the slower participant's and count from the first
-    request for a token. `loss` is from 0 to 1.
+    request for a token. `loss` is from 0 to 1. `series` has what each received, twice a second.
     """
 
     room_id: str = ""
@@ -46,6 +46,7 @@ class Figures:
     break_off: str = ""
     membership_stayed: float = 0.0
     seconds: float = 0.0
+    series: list[dict[str, object]] = field(default_factory=list)
 
     def take(self, media: Media) -> None:
         """Add the figures of the media part."""
@@ -63,6 +64,9 @@ class Figures:
         self.round_trip = round(max(trips, default=0.0), 4)
         self.candidate_pairs = [
             {"user": report.name, **asdict(path)} for report in reports for path in report.paths
+        ]
+        self.series = [
+            {"user": report.name, "points": [asdict(point) for point in report.points]} for report in reports
         ]
         self.advertised = [str(candidate) for candidate in media.survey.heard.candidates]
         self.livekit_version = media.survey.heard.server_version

@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .call_stats import Path, Received, received, selected_path
+from .call_stats import Count, Path, Point, Received, point, received, selected_path
 
 if TYPE_CHECKING:
     from livekit import rtc
@@ -29,6 +29,7 @@ FRAMES_PER_SECOND = 15
 KEY_INDEX = 0  # Element Call's first key
 KEY_LENGTH = 16  # bytes, as Element Call's
 POLL = 0.02  # seconds
+SAMPLE = 0.5  # seconds between two points of a series: a call is short
 LONGEST_LINE = 1024 * 1024
 INSTALL_HINT = (
     "Install it where the call is placed from, for example "
@@ -97,6 +98,7 @@ class Report:
     video: Received = field(default_factory=Received)
     audio: Received = field(default_factory=Received)
     paths: list[Path] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
 
 
@@ -105,6 +107,7 @@ def report_from(document: dict[str, Any]) -> Report:
     parts = dict(document)
     parts["video"], parts["audio"] = Received(**parts["video"]), Received(**parts["audio"])
     parts["paths"] = [Path(**path) for path in parts["paths"]]
+    parts["points"] = [Point(**entry) for entry in parts["points"]]
     parts["views"] = {identity: View(**view) for identity, view in parts["views"].items()}
     return Report(**parts)
 
@@ -339,8 +342,12 @@ class Participant:
     async def exchange(self, seconds: float, timeout: float) -> None:
         """Wait until media was recognised for some seconds, or until the time is over."""
         end = time.monotonic() + timeout
+        counted = await self._count()
         while time.monotonic() < end:
             self._raise_errors()
+            if self._since_start() - counted.at >= SAMPLE:
+                before, counted = counted, await self._count()
+                self.report.points.append(point(before, counted))
             begun = max(self.report.first_frame, self.report.first_tone)
             if self.report.first_frame and self.report.first_tone and self._since_start() - begun >= seconds:
                 return
@@ -368,8 +375,8 @@ class Participant:
             self.report.error = f"no connection after {timeout:.0f} s"
         return self.report
 
-    async def measure(self) -> None:
-        """Add the statistics to the report."""
+    async def _statistics(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """WebRTC's statistics of the publisher's connection and of the subscriber's."""
         from google.protobuf.json_format import MessageToDict
 
         stats = await self._room.get_rtc_stats()
@@ -377,6 +384,18 @@ class Participant:
             [MessageToDict(entry, preserving_proto_field_name=True) for entry in side]
             for side in (stats.publisher_stats, stats.subscriber_stats)
         )
+        return sent, came
+
+    async def _count(self) -> Count:
+        """What has come in so far."""
+        sent, came = await self._statistics()
+        trips = [path.round_trip for path in (selected_path(sent), selected_path(came)) if path]
+        total = received(sent + came, "video") + received(sent + came, "audio")
+        return Count(self._since_start(), total, max(trips, default=0.0))
+
+    async def measure(self) -> None:
+        """Add the statistics to the report."""
+        sent, came = await self._statistics()
         # A current SDK uses one connection for both directions and calls it the publisher's.
         self.report.paths = [path for path in (selected_path(sent), selected_path(came)) if path]
         self.report.video, self.report.audio = received(sent + came, "video"), received(sent + came, "audio")

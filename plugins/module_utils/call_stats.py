@@ -42,6 +42,7 @@ class Received:
     lost: int = 0
     frames: int = 0
     dropped: int = 0
+    bytes_received: int = 0
 
     @property
     def loss(self) -> float:
@@ -54,7 +55,51 @@ class Received:
             self.lost + other.lost,
             self.frames + other.frames,
             self.dropped + other.dropped,
+            self.bytes_received + other.bytes_received,
         )
+
+    def __sub__(self, other: Received) -> Received:
+        return Received(
+            self.packets - other.packets,
+            self.lost - other.lost,
+            self.frames - other.frames,
+            self.dropped - other.dropped,
+            self.bytes_received - other.bytes_received,
+        )
+
+
+@dataclass(frozen=True)
+class Count:
+    """What had come in up to a moment; `at` and `round_trip` in seconds."""
+
+    at: float
+    received: Received
+    round_trip: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """What came in during the moments before `at`, in seconds since the participant began to join."""
+
+    at: float
+    frames_per_second: float
+    bits_per_second: float
+    loss: float
+    round_trip: float
+
+
+def point(before: Count, after: Count) -> Point:
+    """What came in between two counts."""
+    seconds = max(after.at - before.at, 0.001)
+    came = after.received - before.received
+    return Point(
+        at=round(after.at, 2),
+        frames_per_second=round(came.frames / seconds, 1),
+        bits_per_second=round(8 * came.bytes_received / seconds),
+        # A packet that comes late is taken off the lost ones again.
+        loss=round(max(0.0, came.loss), 4),
+        round_trip=round(after.round_trip, 4),
+    )
 
 
 def _part(entry: Entry, name: str) -> Mapping[str, object]:
@@ -132,5 +177,6 @@ def received(stats: Iterable[Entry], kind: str) -> Received:
             _whole(packets.get("packets_lost")),
             _whole(inbound.get("frames_decoded")),
             _whole(inbound.get("frames_dropped")),
+            _whole(inbound.get("bytes_received")),
         )
     return total

@@ -246,6 +246,13 @@ call:
     break_off: {description: How the second user vanished., type: str}
     membership_stayed: {description: How long its membership stayed after that., type: float}
     seconds: {description: How long all of it took., type: float}
+    series:
+      description:
+        - What each participant received over time, as C(user) and C(points), two of these a second. A point
+          has C(at) in seconds, C(frames_per_second), C(bits_per_second), C(loss) from 0 to 1 and
+          C(round_trip) in seconds.
+      type: list
+      elements: dict
     mode: {description: The mode of a call between sites., type: str}
     first_frame: {description: The longest time until the first picture of another site., type: float}
     participants:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_stats import (
+    Count,
+    Point,
     Received,
+    point,
     received,
     selected_path,
 )
@@ -86,3 +89,25 @@ def test_what_came_in_is_counted_by_kind() -> None:
     assert received([], "video").loss == 0.0
     assert received(STATS, "video").loss == 0.1
     assert received(STATS, "video") + received(STATS, "audio") == Received(240, 9, 45, 2)
+
+
+def test_bytes_are_counted() -> None:
+    stat = entry("inbound_rtp", "I", stream={"kind": "video"}, inbound={"bytes_received": "5000"})
+    assert received([stat, stat], "video").bytes_received == 10_000
+
+
+def test_a_point_is_what_came_between_two_counts() -> None:
+    before = Count(1.0, Received(100, 10, 30, 0, 20_000), 0.02)
+    after = Count(1.5, Received(145, 15, 37, 0, 26_250), 0.03)
+    assert point(before, after) == Point(
+        at=1.5, frames_per_second=14.0, bits_per_second=100_000, loss=0.1, round_trip=0.03
+    )
+
+
+def test_packets_that_come_late_make_no_negative_loss() -> None:
+    before, after = Count(1.0, Received(100, 10), 0.0), Count(2.0, Received(150, 8), 0.0)
+    assert point(before, after).loss == 0.0
+
+
+def test_two_counts_at_once_divide_by_nothing() -> None:
+    assert point(Count(1.0, Received(), 0.0), Count(1.0, Received(), 0.0)).frames_per_second == 0.0
