@@ -14,7 +14,7 @@ PAUSE = 20  # seconds between two lines about a wait
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Has the module wait in pieces. What was waited is counted here, so that the limit is one of all pieces."""
+    """Has the module wait in pieces. What was waited is counted here, so the limit is one of all pieces."""
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
