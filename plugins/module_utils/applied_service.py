@@ -9,6 +9,7 @@ service answered.
 The steps when the inputs are not the recorded ones, each safe to be killed in:
 
 1. the candidate check runs (LiveKit ends with status 0 on a bad configuration, so only its output counts);
+   with policy `when_idle` the last participant is then waited for, and nothing is noted of that;
 2. the attempt is noted, systemd re-reads unit files that are ours, and the unit is restarted;
 3. the health page must answer while the unit stays on one and the same invocation;
 4. the unit is enabled, the inputs become the last good set, the record names them.
@@ -30,6 +31,8 @@ from dataclasses import dataclass, field
 
 from .applied_state import Input, State, StateError, hash_of, put_back, read_input, read_inputs
 from .files import read_bytes
+from .idle_wait import LATER, NOT_YET, Idle, Wait, prediction, wait_until_idle
+from .running_calls import Calls
 from .service_host import CANNOT_RUN, Host, UnitState, journal, page_state, redact, unit_state
 
 POLL_SECONDS = 0.25
@@ -38,6 +41,7 @@ RECENT_SECONDS = 600  # how far back the journal is read when an old start has g
 SHORTEST_SECRET = 8
 IMMEDIATE = "immediate"
 DEFER = "defer"
+WHEN_IDLE = "when_idle"
 
 
 class ServiceError(Exception):
@@ -81,7 +85,8 @@ class Wanted:
     """What is asked for. `daemon_reload` says that the unit file is ours (and one of the inputs).
 
     `restart_command`: restarts a service that has no unit; returns when the old process has ended. It needs
-    `health`. `followers`: names of units, without `.service`, that are restarted after it.
+    `health`. `followers`: names of units, without `.service`, that are restarted after it. `idle` belongs to
+    restart WHEN_IDLE. `keep`: an upgrade is going on, so the good set that a restart replaces is kept.
     """
 
     name: str
@@ -98,6 +103,8 @@ class Wanted:
     log_namespace: str = ""
     restart_command: tuple[str, ...] = ()
     followers: tuple[str, ...] = ()
+    idle: Idle | None = None
+    keep: bool = False
 
     @property
     def unit(self) -> str:
@@ -111,7 +118,7 @@ class Wanted:
 
 @dataclass
 class Outcome:
-    """What was done: `action` is none, started, restarted, deferred or stopped; `reason` says why."""
+    """What was done: `action` is none, started, restarted, deferred, waiting or stopped; `reason`: why."""
 
     changed: bool = False
     action: str = "none"
@@ -120,6 +127,8 @@ class Outcome:
     previous_hash: str = ""
     restarts: int = 0
     switched: bool = False  # enabled or disabled
+    calls: Calls | None = None  # who was in calls when they were last counted
+    waited: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
 
@@ -131,8 +140,14 @@ def predict(wanted: Wanted, host: Host, pending: bool = False) -> Outcome:
         plan.outcome.action = plan.action()
         plan.outcome.hash = ""  # nobody knows it before the inputs are there
     outcome = plan.outcome
+    if outcome.action == "restarted" and wanted.idle and wanted.restart == WHEN_IDLE:
+        outcome.calls = host.in_calls(wanted.idle.source, plan.kept_keys())
+        wait = prediction(wanted.idle, outcome.calls)
+        if wait:
+            outcome.action = "waiting"
+            outcome.warnings.append(f"{wanted.unit} is to be restarted when nobody is in a call: {wait}.")
     outcome.switched = plan.unit.must_be_switched(wanted.enabled)
-    outcome.changed = outcome.action in ("started", "restarted") or outcome.switched
+    outcome.changed = outcome.action in ("started", "restarted", "waiting") or outcome.switched
     if outcome.action == "deferred":
         outcome.warnings.append(_deferred(wanted, outcome.reason))
     return outcome
@@ -179,6 +194,7 @@ class _Plan:
         self.unit = self._state()
         self.down = [unit for unit in wanted.follower_units if not unit_state(host, unit).up]
         self.inputs = read_inputs(wanted.inputs)
+        self.wait: Wait | None = None
         record = self.state.record()
         fingerprint = "\n".join(
             [wanted.fingerprint, *wanted.followers]
@@ -199,7 +215,16 @@ class _Plan:
             return "started"
         if not self.outcome.reason:
             return "none"
-        return "deferred" if self.wanted.restart == DEFER else "restarted"
+        if self.wanted.restart == DEFER:
+            return "deferred"
+        waiting = {LATER: "deferred", NOT_YET: "waiting"}
+        return waiting.get(self.wait.verdict, "restarted") if self.wait else "restarted"
+
+    def kept_keys(self) -> bytes:
+        """The key file that the service was started with: the one on disk may have other keys by now."""
+        idle = self.wanted.idle
+        found = [item.content for item in self.state.good_set() if idle and item.path == idle.source.key_file]
+        return found[0] if found else b""
 
     def _state(self) -> UnitState:
         if self.wanted.restart_command:
@@ -231,8 +256,9 @@ class _Plan:
         return self.unit.started > 0 and any(file.changed_at > started for file in files)
 
 
-def _deferred(wanted: Wanted, reason: str) -> str:
-    return f"{wanted.unit} keeps running as it was although {reason}: restart is set to '{DEFER}'"
+def _deferred(wanted: Wanted, reason: str, wait: Wait | None = None) -> str:
+    why = f"there were still {wait.found}" if wait else f"restart is set to '{DEFER}'"
+    return f"{wanted.unit} keeps running as it was although {reason}: {why}"
 
 
 def _systemctl(host: Host, *words: str) -> None:
@@ -263,6 +289,9 @@ class _Run(_Plan):
         self._require_usable_unit()
         if self.outcome.reason:
             self._check_candidate()
+            self._wait_for_calls()
+        if self.outcome.action == "waiting":
+            return self.outcome
         if self._own_action() in ("started", "restarted"):
             invocation = self._bring_up()
         else:
@@ -273,6 +302,21 @@ class _Run(_Plan):
         self._remember(invocation)
         self.outcome.changed = self.outcome.restarts > 0 or self.outcome.switched
         return self.outcome
+
+    def _wait_for_calls(self) -> None:
+        """With policy WHEN_IDLE, let calls end before a restart, and tell what that came to."""
+        idle = self.wanted.idle
+        if self._own_action() != "restarted" or self.wanted.restart != WHEN_IDLE or idle is None:
+            return
+        self.wait = wait_until_idle(idle, self.host, self.kept_keys())
+        self.unit = self._state()  # it may have ended meanwhile
+        self.outcome.calls, self.outcome.waited = self.wait.calls, self.wait.waited
+        self.outcome.action = self.action()
+        if self.outcome.action == "restarted" and self.wait.calls.busy:
+            self.outcome.warnings.append(
+                f"{self.wanted.unit} was restarted although there were still {self.wait.found}: "
+                f"after that it was to be forced"
+            )
 
     def _require_usable_unit(self) -> None:
         if self.unit.load == "masked":
@@ -287,9 +331,11 @@ class _Run(_Plan):
 
     def _remember(self, invocation: str) -> None:
         if self.outcome.action == "deferred":
-            self.outcome.warnings.append(_deferred(self.wanted, self.outcome.reason))
+            self.outcome.warnings.append(_deferred(self.wanted, self.outcome.reason, self.wait))
         elif self.outcome.reason:
             self.state.commit(self.outcome.hash, invocation, self.inputs)
+            if not self.wanted.keep:
+                self.state.release()  # of an upgrade that nobody finished: what runs since is wanted
         elif self.outcome.action == "started":
             self.state.settle(invocation)
 
@@ -320,6 +366,8 @@ class _Run(_Plan):
         """(Re)start the unit, wait until it is up, return its invocation. Takes all back if it is not."""
         since = self.host.wall()
         if self.outcome.reason:
+            if self.wanted.keep:
+                self.state.keep()
             self.state.note_attempt(self.outcome.hash)
         fault, invocation = self._restart()
         if not fault:

@@ -6,6 +6,7 @@ On disk, below the state directory (0700, root), for each unit:
 
     state.json        {"hash", "invocation", "good", "attempt"}, replaced atomically
     good-<hash>/      manifest.json and one file per input; complete before state.json names it
+    kept/             the good set that an upgrade replaced, until calls over the new one have passed
 
 So a run that is killed anywhere leaves the old record with the old set, or the new record with the new one.
 """
@@ -27,6 +28,7 @@ from .files import atomic_write, read_bytes, remove_file
 
 STATE_FILE = "state.json"
 MANIFEST = "manifest.json"
+KEPT = "kept"
 
 
 class StateError(Exception):
@@ -140,9 +142,28 @@ class State:
     def good_set(self) -> list[Input]:
         """The last good set; empty when there is none."""
         record = self.record()
-        if record is None or not record.good:
-            return []
-        folder = os.path.join(self.folder, record.good)
+        return self._set(record.good) if record and record.good else []
+
+    def kept_set(self) -> list[Input]:
+        """The good set that an upgrade replaced; empty when there is none."""
+        return self._set(KEPT)
+
+    def keep(self) -> None:
+        """Keep the last good set. One that is kept already stays: it is from before an unfinished upgrade."""
+        good = self.good_set()
+        if good and not self.kept_set():
+            self._save(KEPT, good)
+
+    def release(self, dry: bool = False) -> bool:
+        """Drop the kept set; True if there was one."""
+        folder = os.path.join(self.folder, KEPT)
+        found = os.path.isdir(folder)
+        if found and not dry:
+            shutil.rmtree(folder)
+        return found
+
+    def _set(self, name: str) -> list[Input]:
+        folder = os.path.join(self.folder, name)
         manifest = read_bytes(os.path.join(folder, MANIFEST))
         if manifest is None:
             return []

@@ -13,9 +13,11 @@ from .inputs_ports import check_ports, flattened
 from .inputs_release import check_release
 from .inputs_report import Inputs
 from .inputs_site import (
+    AFTER_WAIT,
+    AFTER_WAIT_REMEDY,
+    IDLE_RESTART_REMEDY,
+    IDLE_RESTARTS,
     LOOPBACK,
-    RESTART_REMEDY,
-    RESTARTS,
     Settings,
     check_livekit_url,
     check_settings,
@@ -121,7 +123,9 @@ SETTINGS: Settings = {
     "advertise_internal_ip": (boolean, "Set it to true or false.", True),
     "log_level": (one_of(LOG_LEVELS), f"Set it to {', '.join(LOG_LEVELS)}.", True),
     "drain_timeout": (at_least(1), "Set it to a number of seconds.", True),
-    "restart": (one_of(RESTARTS), RESTART_REMEDY, True),
+    "restart": (one_of(IDLE_RESTARTS), IDLE_RESTART_REMEDY, True),
+    "restart_wait": (at_least(1), "Set it to a number of seconds.", True),
+    "restart_after_wait": (one_of(AFTER_WAIT), AFTER_WAIT_REMEDY, True),
     "stop_timeout": (at_least(1), "Set it to a number of seconds.", True),
     "health_timeout": (at_least(1), "Set it to a number of seconds.", True),
     "open_files": (at_least(1024), "Set it to 1024 or more.", True),

@@ -148,6 +148,10 @@ def reaches_loopback(address: IPv4Address | IPv6Address) -> bool:
 Settings = Mapping[str, tuple[Callable[[Any], Any], str, bool]]
 RESTARTS = ("immediate", "defer")
 RESTART_REMEDY = "Set it to immediate or defer."
+IDLE_RESTARTS = ("immediate", "when_idle", "defer")
+IDLE_RESTART_REMEDY = "Set it, or matrixrtc_restart, to immediate, when_idle or defer."
+AFTER_WAIT = ("defer", "force")
+AFTER_WAIT_REMEDY = "Set it, or matrixrtc_restart_after_wait, to defer or force."
 
 
 def check_settings(inputs: Inputs, settings: Settings) -> None:

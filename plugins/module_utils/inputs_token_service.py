@@ -13,9 +13,11 @@ from .inputs_ports import PORT_REMEDY, service_port
 from .inputs_release import check_release
 from .inputs_report import Inputs
 from .inputs_site import (
+    AFTER_WAIT,
+    AFTER_WAIT_REMEDY,
+    IDLE_RESTART_REMEDY,
+    IDLE_RESTARTS,
     LOOPBACK,
-    RESTART_REMEDY,
-    RESTARTS,
     Settings,
     absolute_path,
     check_boolean,
@@ -84,7 +86,9 @@ SETTINGS: Settings = {
     "sanity_check_interval": (at_least(0), "Set it to a number of seconds, or 0 to switch it off.", True),
     "log_level": (one_of(LOG_LEVELS), f"Set it to {', '.join(LOG_LEVELS)}.", True),
     "log_namespace": (JOURNAL, "Set it to letters, digits and . _ -, or leave it empty.", False),
-    "restart": (one_of(RESTARTS), RESTART_REMEDY, True),
+    "restart": (one_of(IDLE_RESTARTS), IDLE_RESTART_REMEDY, True),
+    "restart_wait": (at_least(1), SECONDS, True),
+    "restart_after_wait": (one_of(AFTER_WAIT), AFTER_WAIT_REMEDY, True),
     "stop_timeout": (at_least(1), SECONDS, True),
     "health_timeout": (at_least(1), SECONDS, True),
     "open_files": (at_least(1024), "Set it to 1024 or more.", True),

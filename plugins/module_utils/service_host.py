@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from .running_calls import Calls, Source, running_calls
+
 PROPERTIES = (
     "LoadState",
     "ActiveState",
@@ -70,6 +72,9 @@ class Host(Protocol):
     def get(self, url: str) -> Answer:
         """Ask a health page once."""
 
+    def in_calls(self, source: Source, kept_keys: bytes) -> Calls:
+        """Count who is in calls now; `kept_keys`: the key file that the SFU was started with, if known."""
+
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
 
@@ -114,6 +119,9 @@ class LocalHost:
             return Answer(0, str(error) or type(error).__name__)
         finally:
             connection.close()
+
+    def in_calls(self, source: Source, kept_keys: bytes) -> Calls:
+        return running_calls(source, kept_keys)
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

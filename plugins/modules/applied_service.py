@@ -107,11 +107,58 @@ options:
   restart:
     description:
       - V(immediate) restarts a running service as soon as its inputs changed.
-      - V(defer) leaves it running as it is and warns in each run until a run with V(immediate).
-      - A service that does not run is started in both cases.
+      - V(when_idle) waits until nobody is in a call, as O(idle) says, and then restarts it. How it stands is
+        shown while it waits. A wait that was cut short begins anew in the next run.
+      - V(defer) leaves it running as it is and warns in each run until a run with another policy.
+      - A service that does not run is started in all cases.
     type: str
-    choices: [immediate, defer]
+    choices: [immediate, when_idle, defer]
     default: immediate
+  idle:
+    description:
+      - How calls are counted and waited for with O(restart=when_idle), which needs it.
+      - An SFU that cannot be asked counts as busy.
+    type: dict
+    suboptions:
+      livekit_url:
+        description: LiveKit's address on this host, whose list of rooms tells who is connected.
+        type: str
+        required: true
+      key_file:
+        description: LiveKit's key file, to sign the question with.
+        type: path
+        default: /etc/matrixrtc/livekit/keys.yaml
+      metrics_url:
+        description: >-
+          The page of LiveKit's metrics. If it is set, its C(livekit_participant_total) counts, which is of
+          this node alone; the list of rooms is of a whole cluster.
+        type: str
+        default: ""
+      limit:
+        description: Seconds to wait at most.
+        type: float
+        default: 1800
+      after:
+        description: Whether to V(defer) the restart or V(force) it when somebody is still there after that.
+        type: str
+        choices: [defer, force]
+        default: defer
+      waited:
+        description: Seconds that were waited already. Set by the action plugin of this module.
+        type: float
+        default: 0
+      pause:
+        description: >-
+          Return with RV(action=waiting) after this many seconds, 0 for never. Set by the action plugin of
+          this module, which then shows how it stands and goes on.
+        type: float
+        default: 0
+  keep:
+    description:
+      - An upgrade is going on, so the good files that a restart replaces are kept until
+        M(matrixrtc.backend.kept_set) puts them back or drops them.
+    type: bool
+    default: false
   rollback_files:
     description: Files that earlier tasks changed, to put back if no last good files of that path are known.
     type: list
@@ -195,7 +242,7 @@ action:
   description: What was done, or would be in check mode.
   returned: always
   type: str
-  choices: [none, started, restarted, deferred, stopped]
+  choices: [none, started, restarted, deferred, waiting, stopped]
 reason:
   description: Why the service had to be started anew, empty if it had not.
   returned: when O(state=present)
@@ -205,6 +252,19 @@ hash:
   description: The hash of the inputs and the fingerprint. Empty in check mode if O(pending).
   returned: when O(state=present)
   type: str
+participants:
+  description: How many were in calls when they were last counted, -1 if the SFU did not tell.
+  returned: when O(restart=when_idle) and a running service is to be restarted
+  type: int
+found:
+  description: The same in words, or why nobody can tell.
+  returned: when RV(participants) is
+  type: str
+  sample: 3 participants in 1 room
+waited:
+  description: How many seconds were waited for the last one.
+  returned: when RV(participants) is
+  type: float
 restarts:
   description: How many times the service was started or restarted.
   returned: always
@@ -221,6 +281,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.applied_service import (
     DEFER,
     IMMEDIATE,
+    WHEN_IDLE,
     CandidateCheck,
     Health,
     Outcome,
@@ -232,6 +293,8 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.applied_service 
     predict,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.applied_state import StateError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.idle_wait import FORCE, Idle
+from ansible_collections.matrixrtc.backend.plugins.module_utils.running_calls import Source
 from ansible_collections.matrixrtc.backend.plugins.module_utils.service_host import LocalHost
 
 CHECK_OPTIONS = {
@@ -245,6 +308,15 @@ HEALTH_OPTIONS = {
     "status": {"type": "list", "elements": "int", "default": [200]},
     "timeout": {"type": "int", "default": 20},
 }
+IDLE_OPTIONS = {
+    "livekit_url": {"type": "str", "required": True},
+    "key_file": {"type": "path", "default": "/etc/matrixrtc/livekit/keys.yaml", "no_log": False},
+    "metrics_url": {"type": "str", "default": ""},
+    "limit": {"type": "float", "default": 1800},
+    "after": {"type": "str", "choices": [DEFER, FORCE], "default": DEFER},
+    "waited": {"type": "float", "default": 0},
+    "pause": {"type": "float", "default": 0},
+}
 ROLLBACK_OPTIONS = {"path": {"type": "path", "required": True}, "backup": {"type": "path"}}
 ARGUMENTS = {
     "name": {"type": "str", "required": True},
@@ -256,7 +328,9 @@ ARGUMENTS = {
     "daemon_reload": {"type": "bool", "default": False},
     "check": {"type": "dict", "options": CHECK_OPTIONS},
     "health": {"type": "dict", "options": HEALTH_OPTIONS},
-    "restart": {"type": "str", "choices": [IMMEDIATE, DEFER], "default": IMMEDIATE},
+    "restart": {"type": "str", "choices": [IMMEDIATE, WHEN_IDLE, DEFER], "default": IMMEDIATE},
+    "idle": {"type": "dict", "options": IDLE_OPTIONS},
+    "keep": {"type": "bool", "default": False},
     "rollback_files": {"type": "list", "elements": "dict", "default": [], "options": ROLLBACK_OPTIONS},
     # the names of files, not what they hold
     "secret_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
@@ -269,6 +343,20 @@ ARGUMENTS = {
 
 def _check_from(check: dict[str, Any]) -> CandidateCheck:
     return CandidateCheck(tuple(check["argv"]), check["expect"], check["timeout"], check["user"])
+
+
+def _idle_from(idle: dict[str, Any]) -> Idle:
+    source = Source(idle["livekit_url"], idle["key_file"], idle["metrics_url"])
+    return Idle(source, idle["limit"], idle["after"], idle["waited"], idle["pause"])
+
+
+def _counted(outcome: Outcome) -> dict[str, Any]:
+    """What was seen of calls, if they were counted."""
+    calls = outcome.calls
+    if calls is None:
+        return {}
+    participants = -1 if calls.fault else calls.participants
+    return {"participants": participants, "found": str(calls), "waited": outcome.waited}
 
 
 def wanted_from(params: dict[str, Any]) -> Wanted:
@@ -289,6 +377,8 @@ def wanted_from(params: dict[str, Any]) -> Wanted:
         log_namespace=params["log_namespace"],
         restart_command=tuple(params["restart_command"]),
         followers=tuple(params["followers"]),
+        idle=_idle_from(params["idle"]) if params["idle"] else None,
+        keep=params["keep"],
     )
 
 
@@ -302,7 +392,9 @@ def diff_of(wanted: Wanted, outcome: Outcome) -> dict[str, str]:
 
 def main() -> None:
     """Read the parameters, act, and tell."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS, supports_check_mode=True, required_if=[("restart", WHEN_IDLE, ["idle"])]
+    )
     wanted = wanted_from(module.params)
     if wanted.health and not wanted.health.url.startswith("http://"):
         module.fail_json(
@@ -331,6 +423,7 @@ def main() -> None:
         reason=outcome.reason,
         hash=outcome.hash,
         restarts=outcome.restarts,
+        **_counted(outcome),
         diff=diff_of(wanted, outcome),
     )
 

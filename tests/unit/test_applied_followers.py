@@ -17,6 +17,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.applied_service 
     forget,
     predict,
 )
+from ansible_collections.matrixrtc.backend.plugins.module_utils.running_calls import Calls, Source
 from ansible_collections.matrixrtc.backend.plugins.module_utils.service_host import Answer, Ran
 
 MAIN, ONE, TWO = "matrix-synapse.service", "worker@1.service", "worker@2.service"
@@ -100,6 +101,9 @@ class FakeHost:
 
     def get(self, url: str) -> Answer:
         return Answer(200) if self.answers else Answer(0, "Connection refused")
+
+    def in_calls(self, source: Source, kept_keys: bytes) -> Calls:
+        return Calls()
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

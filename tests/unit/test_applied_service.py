@@ -23,6 +23,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.applied_service 
     predict,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.applied_state import State, StateError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.running_calls import Calls, Source
 from ansible_collections.matrixrtc.backend.plugins.module_utils.service_host import Answer, Ran
 
 SECRET = "k7Wq2mZx9Lr4Tn8Vb3Yd6Hc1Pf5Sg0Ju"
@@ -52,6 +53,8 @@ class FakeSystemd:
         self.calls: list[str] = []
         self.kill: Callable[[str], bool] = lambda call: False
         self.kill_after: Callable[[str], bool] = lambda call: False
+        self.people: Callable[[float], Calls] = lambda now: Calls()
+        self.asked_with = b""
         self.check_output = "TCP Ports\n7880"
 
     # what the module sees
@@ -81,6 +84,10 @@ class FakeSystemd:
         if self.active == "active" and "mute" not in self.running:
             return Answer(200)
         return Answer(0, "Connection refused")
+
+    def in_calls(self, source: Source, kept_keys: bytes) -> Calls:
+        self.asked_with = kept_keys
+        return self.people(self.now)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
