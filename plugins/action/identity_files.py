@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -18,6 +19,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module; what it has read is shown to nobody."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        result.update(self._execute_module(task_vars=task_vars))
+        arguments = dict(self._task.args)
+        if arguments.get("entries") is not None:  # as one text, so that it alone is hidden, and no path in it
+            arguments["entries"] = json.dumps(arguments["entries"])
+        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         result.pop("invocation", None)
         return {**result, "_ansible_no_log": True} if "entries" in result else result

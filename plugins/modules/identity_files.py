@@ -29,9 +29,9 @@ options:
     elements: path
     required: true
   entries:
-    description: What was returned before. Entries that do not belong to O(paths) are another host's.
-    type: list
-    elements: dict
+    description:
+      - The list that was returned before. Entries that do not belong to O(paths) are another host's.
+    type: json
   replace:
     description: Whether another identity that is there goes.
     type: bool
@@ -63,6 +63,8 @@ files:
   elements: str
 """
 
+import json
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.applied_state import StateError
 from ansible_collections.matrixrtc.backend.plugins.module_utils.identity import (
@@ -77,7 +79,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "paths": {"type": "list", "elements": "path", "required": True},
-            "entries": {"type": "list", "elements": "dict", "no_log": True},
+            "entries": {"type": "json", "no_log": True},
             "replace": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -86,7 +88,7 @@ def main() -> None:
     try:
         if entries is None:
             module.exit_json(changed=False, entries=collect(paths))
-        outcome = restore(entries, paths, module.params["replace"], dry=module.check_mode)
+        outcome = restore(json.loads(entries), paths, module.params["replace"], dry=module.check_mode)
     except IdentityError as error:
         module.fail_json(
             msg=f"Nothing was written: {error}. Set matrixrtc_restore_replace to true if it may go."

@@ -108,6 +108,7 @@ def test_the_way_there_and_back(sites: Sites) -> None:
     assert (sites.host("rtc") / "livekit_secret").read_text() == f"{SECRET}\n"
     assert (sites.host("redis") / "redis" / "private_key.pem").read_text() == PRIVATE_KEY
     assert sorted(path.name for path in sites.host("rtc").iterdir()) == ["livekit_secret"]
+    assert f"{sites.host('rtc')}/livekit_secret from {backup}. Run site.yml" in " ".join(output.split())
 
     status, output = sites.play("restore.yml", HOSTS, matrixrtc_backup_password=PASSWORD)
     assert (status, changed(output)) == (0, 0), output
