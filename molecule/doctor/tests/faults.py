@@ -1,8 +1,8 @@
 """Ways to break a site, one at a time, and what the doctor has to say of each.
 
 `make` breaks it on the site's host; `undo` takes back what was not the collection's and so is not repaired by
-site.yml. `first` is the check that fails first in the order in which a client needs things, `cause` words of a
-cause that is named. Where a look from inside knows more, `named_by` is the check that has it.
+site.yml. `first` is the check that fails first in the order in which a client needs things, `cause` words of
+a cause that is named. Where a look from inside knows more, `named_by` is the check that has it.
 """
 
 from __future__ import annotations
