@@ -79,8 +79,8 @@ def begin(current: Pair, coming: Pair, retired: tuple[str, ...] = ()) -> Ledger:
         raise RotationError(
             f"The new pair has the name or the secret of the one in use ({current.key}). "
             "If that is where the last rotation went, move matrixrtc_livekit_next_key and "
-            "matrixrtc_livekit_next_secret to matrixrtc_livekit_key and matrixrtc_livekit_secret; for another "
-            "rotation give both new values."
+            "matrixrtc_livekit_next_secret to matrixrtc_livekit_key and matrixrtc_livekit_secret; for "
+            "another rotation give both new values."
         )
     return Ledger(PREPARE, current, coming, retired=retired)
 

@@ -41,7 +41,7 @@ MADE = Asked("", Pair("matrixrtc"), Pair(""), LIFE)
 
 @dataclass
 class World:
-    """A host: its files, what LiveKit and the token service were last started on, and the tokens that are about."""
+    """A host: its files, what the services were last started on, and the tokens that are about."""
 
     folder: Path
     asked: Asked = MADE
@@ -327,3 +327,9 @@ def test_a_ledger_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(RotationError, match="is not what a rotation"):
         read(str(path))
+
+
+def test_a_settled_ledger_leaves_its_secret_to_the_host(world: World) -> None:
+    store(world.ledger_path, world.secret_path, Ledger(SETTLED, Pair(NEW.key)), Ledger(REPLACE, NEW))
+    assert Path(world.secret_path).read_text().strip() == NEW.secret
+    assert stat.S_IMODE(os.stat(world.secret_path).st_mode) == 0o600
