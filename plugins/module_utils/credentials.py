@@ -20,7 +20,7 @@ import secrets
 import string
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .files import read_bytes, remove_file
 from .managed_files import ManagedFile, provide_folder, write
@@ -32,12 +32,14 @@ SHORTEST_SECRET = 32  # LiveKit itself only logs an error for a shorter one
 ALPHABET = string.ascii_letters + string.digits
 SECRET_MODE = 0o600
 
-# Of all pairs, the current one first.
-FORMATS: Mapping[str, Callable[[Sequence[Pair]], str]] = {
+# Of the current pair and all that LiveKit accepts.
+FORMATS: Mapping[str, Callable[[Pair, Sequence[Pair]], str]] = {
     # JSON's strings are YAML's, and a key such as 123 stays text
-    "livekit_keys": lambda pairs: "".join(f"{json.dumps(it.key)}: {json.dumps(it.secret)}\n" for it in pairs),
-    "key": lambda pairs: f"{pairs[0].key}\n",
-    "secret": lambda pairs: f"{pairs[0].secret}\n",
+    "livekit_keys": lambda _current, pairs: "".join(
+        f"{json.dumps(pair.key)}: {json.dumps(pair.secret)}\n" for pair in pairs
+    ),
+    "key": lambda current, _pairs: f"{current.key}\n",
+    "secret": lambda current, _pairs: f"{current.secret}\n",
 }
 
 
@@ -86,13 +88,13 @@ def provide(
     group the host does not know (not with `dry`: they may be yet to come).
     """
     pair, warning = chosen(ledger, Pair(key, secret))
-    other = ledger.other if ledger else None
     outcome = Outcome(ledger.webhook_key if ledger and ledger.under_way else pair.key, warning)
     for name in (path, *(file.path for file in files)):
         outcome.folders += provide_folder(name, dry)
-    pairs = [Pair(pair.key, provide_secret(path, pair.secret, outcome, dry))] + ([other] if other else [])
+    current = replace(pair, secret=provide_secret(path, pair.secret, outcome, dry))
+    accepted = ledger.accepted(current) if ledger else (current,)
     for file in files:
-        content = FORMATS[file.format](pairs).encode()
+        content = FORMATS[file.format](current, accepted).encode()
         if write(file, content, dry):
             outcome.files.append(file.path)
     outcome.folders = list(dict.fromkeys(outcome.folders))

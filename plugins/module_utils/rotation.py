@@ -66,6 +66,12 @@ class Ledger:
         """What LiveKit signs webhooks with: that of `prepare` already, so that one restart is enough."""
         return self.other.key if self.stage == PREPARE and self.other else self.current.key
 
+    def accepted(self, current: Pair) -> tuple[Pair, ...]:
+        """What LiveKit accepts, the older pair first: in an order that stays LiveKit need not be restarted."""
+        if self.other is None:
+            return (current,)
+        return (self.other, current) if self.stage == RETIRE else (current, self.other)
+
     def remaining(self, token_life: float, now: float) -> float:
         """Seconds until no token of the going pair is valid; the whole life where the clock was set back."""
         if self.stage != RETIRE or not self.since:

@@ -47,6 +47,7 @@ class World:
     asked: Asked = MADE
     now: float = 1000.0
     accepted: dict[str, str] = field(default_factory=dict)
+    read_last: str = ""
     webhook: str = ""
     signing: Pair = OLD
     tokens: list[tuple[Pair, float]] = field(default_factory=list)
@@ -71,9 +72,9 @@ class World:
     def livekit(self) -> None:
         keys = CredentialFile(str(self.folder / "keys.yaml"), ME, MINE, format="livekit_keys")
         webhook = self._provide(keys)
-        found = yaml.safe_load(Path(keys.path).read_text())
-        self.restarts += (found, webhook) != (self.accepted, self.webhook)
-        self.accepted, self.webhook = found, webhook
+        text = Path(keys.path).read_text()
+        self.restarts += (text, webhook) != (self.read_last, self.webhook)
+        self.accepted, self.read_last, self.webhook = yaml.safe_load(text), text, webhook
 
     def service(self) -> None:
         files = [
