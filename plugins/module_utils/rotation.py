@@ -67,7 +67,7 @@ class Ledger:
         return self.other.key if self.stage == PREPARE and self.other else self.current.key
 
     def accepted(self, current: Pair) -> tuple[Pair, ...]:
-        """What LiveKit accepts, the older pair first: in an order that stays LiveKit need not be restarted."""
+        """What LiveKit accepts, the older pair first: another order of the same pairs would restart it."""
         if self.other is None:
             return (current,)
         return (self.other, current) if self.stage == RETIRE else (current, self.other)
