@@ -7,6 +7,8 @@ format its service reads:
 
     livekit_keys    LiveKit's `key_file`: a YAML map of key to secret
     key, secret     the token service's LIVEKIT_KEY_FROM_FILE and LIVEKIT_SECRET_FROM_FILE
+
+While keys are rotated there are two pairs (rotation.py): LiveKit is told of both, the token service of one.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import secrets
 import string
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .files import read_bytes, remove_file
 from .managed_files import ManagedFile, provide_folder, write
+from .rotation import Ledger, Pair, chosen
 
 SECRET_LENGTH = 48
 SHORTEST_SECRET = 32  # LiveKit itself only logs an error for a shorter one
@@ -29,11 +32,14 @@ SHORTEST_SECRET = 32  # LiveKit itself only logs an error for a shorter one
 ALPHABET = string.ascii_letters + string.digits
 SECRET_MODE = 0o600
 
-FORMATS: Mapping[str, Callable[[str, str], str]] = {
+# Of the current pair and all that LiveKit accepts.
+FORMATS: Mapping[str, Callable[[Pair, Sequence[Pair]], str]] = {
     # JSON's strings are YAML's, and a key such as 123 stays text
-    "livekit_keys": lambda key, secret: f"{json.dumps(key)}: {json.dumps(secret)}\n",
-    "key": lambda key, secret: f"{key}\n",
-    "secret": lambda key, secret: f"{secret}\n",
+    "livekit_keys": lambda _current, pairs: "".join(
+        f"{json.dumps(pair.key)}: {json.dumps(pair.secret)}\n" for pair in pairs
+    ),
+    "key": lambda current, _pairs: f"{current.key}\n",
+    "secret": lambda current, _pairs: f"{current.secret}\n",
 }
 
 
@@ -51,8 +57,13 @@ class CredentialFile(ManagedFile):
 
 @dataclass
 class Outcome:
-    """What was done, or would be: whether a secret was made, which files changed, which folders were made."""
+    """What was done, or would be: whether a secret was made, which files changed, which folders were made.
 
+    `webhook_key` is the key that LiveKit is to sign webhooks with, `warning` what has to be said.
+    """
+
+    webhook_key: str = ""
+    warning: str = ""
     generated: bool = False
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
@@ -62,18 +73,28 @@ class Outcome:
         return bool(self.generated or self.files or self.folders)
 
 
-def provide(key: str, secret: str, path: str, files: Sequence[CredentialFile], dry: bool = False) -> Outcome:
+def provide(
+    key: str,
+    secret: str,
+    path: str,
+    files: Sequence[CredentialFile],
+    dry: bool = False,
+    ledger: Ledger | None = None,
+) -> Outcome:
     """Have the key pair in all files. An empty `secret` keeps the host's or makes one; another replaces it.
 
-    `path` is root's file with the secret. With `dry` nothing is written. Raises CredentialsError, OSError,
-    and LookupError for an owner or group the host does not know (not with `dry`: they may be yet to come).
+    `path` is root's file with the secret. The `ledger` of a rotation goes before `key` and `secret`. With
+    `dry` nothing is written. Raises CredentialsError, RotationError, OSError, and LookupError for an owner or
+    group the host does not know (not with `dry`: they may be yet to come).
     """
-    outcome = Outcome()
+    pair, warning = chosen(ledger, Pair(key, secret))
+    outcome = Outcome(ledger.webhook_key if ledger and ledger.under_way else pair.key, warning)
     for name in (path, *(file.path for file in files)):
         outcome.folders += provide_folder(name, dry)
-    known = provide_secret(path, secret, outcome, dry)
+    current = replace(pair, secret=provide_secret(path, pair.secret, outcome, dry))
+    accepted = ledger.accepted(current) if ledger else (current,)
     for file in files:
-        content = FORMATS[file.format](key, known).encode()
+        content = FORMATS[file.format](current, accepted).encode()
         if write(file, content, dry):
             outcome.files.append(file.path)
     outcome.folders = list(dict.fromkeys(outcome.folders))
@@ -98,8 +119,8 @@ def provide_secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
     """The secret that counts, now in root's file: the given one, else the host's, else a new one."""
     file = ManagedFile(path, os.geteuid(), os.getegid(), SECRET_MODE)
     if given:
-        _require_length(given, "The secret that was given")
-    kept = "" if given and not _has(path, given) else _kept(path)
+        require_length(given, "The secret that was given")
+    kept = "" if given and not _has(path, given) else kept_secret(path)
     if not given and not kept:
         outcome.generated = True
         made = "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
@@ -115,17 +136,17 @@ def _has(path: str, secret: str) -> bool:
     return (read_bytes(path) or b"").decode("utf-8", "replace").strip() == secret
 
 
-def _kept(path: str) -> str:
+def kept_secret(path: str) -> str:
     """The host's secret, '' when there is none yet. One that is too short was not made here: refuse it."""
     raw = read_bytes(path)
     if raw is None:
         return ""
     secret = raw.decode("utf-8", "replace").strip()
-    _require_length(secret, f"The secret in {path}")
+    require_length(secret, f"The secret in {path}")
     return secret
 
 
-def _require_length(secret: str, what: str) -> None:
+def require_length(secret: str, what: str) -> None:
     if len(secret) < SHORTEST_SECRET or len(secret.split()) != 1:
         raise CredentialsError(
             f"{what} is no word of {SHORTEST_SECRET} or more characters (it has {len(secret)}). "
@@ -145,4 +166,4 @@ def _create(path: str, secret: str) -> str:
             os.link(temporary, path)
     finally:
         os.unlink(temporary)
-    return _kept(path)
+    return kept_secret(path)

@@ -43,6 +43,12 @@ options:
     description: The file on the host that holds the secret. Needed unless O(state=absent).
     type: path
     default: ""
+  path_rotation:
+    description:
+      - The file in which M(matrixrtc.backend.livekit_rotation) keeps where a rotation of keys is, which goes
+        before O(key) and O(secret). LiveKit is told of both pairs while one is under way.
+    type: path
+    default: ""
   files:
     description: The files of the services.
     type: list
@@ -95,6 +101,10 @@ files:
   returned: always
   type: list
   elements: str
+webhook_key:
+  description: The name of the key that LiveKit is to sign its webhooks with.
+  returned: when O(state=present)
+  type: str
 folders:
   description: The folders that were made, or would be in check mode.
   returned: when O(state=present)
@@ -110,6 +120,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.credentials impo
     provide,
     remove,
 )
+from ansible_collections.matrixrtc.backend.plugins.module_utils.rotation import RotationError, read
 
 FILE_OPTIONS = {
     "path": {"type": "path", "required": True},
@@ -123,6 +134,7 @@ ARGUMENTS = {
     "key": {"type": "str", "default": "", "no_log": False},  # the name of the pair, which is no secret
     "secret": {"type": "str", "default": "", "no_log": True},
     "path_secret": {"type": "path", "default": "", "no_log": False},
+    "path_rotation": {"type": "path", "default": "", "no_log": False},
     "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
 }
 
@@ -142,14 +154,17 @@ def main() -> None:
         else:
             files = [CredentialFile(**{**file, "mode": int(file["mode"], 8)}) for file in params["files"]]
             path, dry = params["path_secret"], module.check_mode
-            outcome = provide(params["key"], params["secret"], path, files, dry)
+            ledger = read(params["path_rotation"]) if params["path_rotation"] else None
+            outcome = provide(params["key"], params["secret"], path, files, dry, ledger)
     except ValueError as error:
         module.fail_json(msg=f"mode: {error}. Set it to octal digits in quotes, such as '0640'.")
     except LookupError as error:
         module.fail_json(msg=f"An owner or group of the files is not known on this host: {error}")
-    except (CredentialsError, OSError) as error:
+    except (CredentialsError, RotationError, OSError) as error:
         module.fail_json(msg=str(error))
-    facts = {} if absent else {"folders": outcome.folders}
+    if outcome.warning:
+        module.warn(outcome.warning)
+    facts = {} if absent else {"folders": outcome.folders, "webhook_key": outcome.webhook_key}
     module.exit_json(changed=outcome.changed, generated=outcome.generated, files=outcome.files, **facts)
 
 
