@@ -136,6 +136,10 @@ CONNECTION: Mapping[str, Fault] = {
         "packets to {host} are dropped: a firewall, a wrong address, or the host is down",
         "open TCP 443 in every firewall on the way and compare the address with the host's own",
     ),
+    http_client.SLOW: Fault(
+        "{host} takes connections and does not answer: what is behind its web server hangs, or is too busy",
+        "see which service that is, its processor time and its journal, and restart it if it hangs",
+    ),
     http_client.UNREACHABLE: Fault(
         "there is no way to {host} from the probe",
         "compare the address of {host} in the name service with the host's own",

@@ -22,6 +22,7 @@ PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 DNS = "dns"
 REFUSED = "refused"
 TIMEOUT = "timeout"
+SLOW = "slow"  # connected, and then no answer in time
 UNREACHABLE = "unreachable"
 CERTIFICATE = "certificate"
 TLS = "tls"
@@ -90,8 +91,14 @@ class Peer:
     detail: str = ""
 
 
+class SlowAnswerError(Exception):
+    """Somebody took the connection and did not answer in time, so packets do arrive."""
+
+
 def error_kind(error: Exception) -> tuple[str, str]:
     """The kind of an error and a short text for it."""
+    if isinstance(error, SlowAnswerError):
+        return SLOW, str(error)
     if isinstance(error, socket.gaierror):
         return DNS, error.strerror or "unknown host"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -167,7 +174,7 @@ class HttpClient:
         start = time.monotonic()
         try:
             answer = self._exchange(method, url, data, sent)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, SlowAnswerError) as error:
             kind, detail = error_kind(error)
             answer = Response(url, error=kind, detail=detail)
         return replace(answer, seconds=time.monotonic() - start)
@@ -189,6 +196,10 @@ class HttpClient:
             answer = plumbing.getresponse()
             body = answer.read(self.largest_body)
             return Response(url, answer.status, tuple(answer.getheaders()), body, peer=peer, local=local)
+        except OSError as error:
+            if error_kind(error)[0] == TIMEOUT:
+                raise SlowAnswerError(f"connected, no answer in {self.timeout:g} s") from error
+            raise
         finally:
             plumbing.close()
 

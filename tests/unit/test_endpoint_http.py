@@ -18,6 +18,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client impo
     PROTOCOL,
     REFUSED,
     RESET,
+    SLOW,
     TIMEOUT,
     TLS,
     HttpClient,
@@ -180,10 +181,13 @@ def test_each_kind_of_failure_has_its_name() -> None:
     def nothing(_link: socket.socket) -> None:
         over.wait(2)
 
-    for work, kind in ((reset, RESET), (nonsense, PROTOCOL), (nothing, TIMEOUT)):
+    for work, kind in ((reset, RESET), (nonsense, PROTOCOL), (nothing, SLOW)):
         server, url = listener(work)
         with server:
             assert http.request("GET", url).error == kind
+    server, url = listener(nothing)
+    with server:
+        assert http.request("GET", url.replace("http:", "https:")).error == TIMEOUT
     over.set()
     assert http.request("GET", url).error == REFUSED
     assert http.request("GET", "http://name.invalid/").error == DNS

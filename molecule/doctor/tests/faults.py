@@ -142,7 +142,7 @@ ANNOUNCEMENT = {
     "homeserver_slow": Fault(
         "systemctl kill --signal=STOP matrix-synapse",
         "delayed_events",
-        "does not answer",
+        "takes connections and does not answer",
         "systemctl kill --signal=CONT matrix-synapse",
     ),
     "document_is_a_page": Fault(
