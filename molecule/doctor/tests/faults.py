@@ -207,13 +207,15 @@ ENTRANCE = {
         "expired",
         CERTIFICATE_BACK,
     ),
-    "certificate_untrusted": Fault(certificate(f"rtc.{SITE}"), "tls_rtc", "trust", CERTIFICATE_BACK),
+    "certificate_untrusted": Fault(
+        certificate(f"rtc.{SITE}"), "tls_rtc", "self-signed certificate", CERTIFICATE_BACK
+    ),
     "certificate_of_another": Fault(
         f"mkdir -p /root/tls && cp -p {CERTIFICATE} {KEY} /root/tls/"
         f" && cp /etc/ssl/lab/{SITE}.crt {CERTIFICATE} && cp /etc/ssl/lab/{SITE}.key {KEY}"
         " && systemctl reload nginx && sleep 1",
         "tls_rtc",
-        "another name",
+        "Hostname mismatch",
         CERTIFICATE_BACK,
     ),
 }
