@@ -181,8 +181,11 @@ class Store:
         return artifact
 
     def _kept(self, target: Path) -> Artifact | None:
+        """What was remembered; the file is where it is now, also in a checkout that was moved."""
         record = target.parent / _RECORD
-        return Artifact(**json.loads(record.read_text())) if record.exists() else None
+        return (
+            replace(Artifact(**json.loads(record.read_text())), path=str(target)) if record.exists() else None
+        )
 
 
 def stand_in_hash(folder: Path = PACKAGE / "token_service") -> str:

@@ -20,6 +20,7 @@ SERVICE = "/etc/matrixrtc/lk-jwt-service"
 DOCUMENT = f"/var/www/{SITE}/.well-known/matrix/client"
 CERTIFICATE = f"/etc/ssl/lab/rtc.{SITE}.crt"
 KEY = f"/etc/ssl/lab/rtc.{SITE}.key"
+EXPIRED = "/root/expired"  # .crt and .key: of the lab's authority, and out of date
 RULES = "inet filter matrixrtc"
 
 
@@ -87,13 +88,10 @@ done
 """
 
 
-def certificate(subject: str, *arguments: str) -> str:
-    """Another certificate, signed by nobody, in place of the SFU's."""
-    return (
-        f"mkdir -p /root/tls && cp -p {CERTIFICATE} {KEY} /root/tls/"
-        f" && openssl req -x509 -newkey rsa:2048 -nodes -keyout {KEY} -out {CERTIFICATE} -subj /CN={subject}"
-        f" -addext subjectAltName=DNS:{subject} {' '.join(arguments)} && systemctl reload nginx && sleep 1"
-    )
+def certificate(make: str) -> str:
+    """Another certificate in place of the SFU's."""
+    keep = f"mkdir -p /root/tls && cp -p {CERTIFICATE} {KEY} /root/tls/"
+    return f"{keep} && {make} && systemctl reload nginx && sleep 1"
 
 
 CERTIFICATE_BACK = (
@@ -202,21 +200,46 @@ ENTRANCE = {
         "systemctl stop nginx", "tls_server_name", "nothing listens", "systemctl start nginx && sleep 1"
     ),
     "certificate_expired": Fault(
-        certificate(f"rtc.{SITE}", "-not_before 20240101000000Z -not_after 20240201000000Z"),
+        certificate(f"cp {EXPIRED}.crt {CERTIFICATE} && cp {EXPIRED}.key {KEY}"),
         "tls_rtc",
         "expired",
         CERTIFICATE_BACK,
     ),
     "certificate_untrusted": Fault(
-        certificate(f"rtc.{SITE}"), "tls_rtc", "self-signed certificate", CERTIFICATE_BACK
+        certificate(
+            f"openssl req -x509 -newkey rsa:2048 -nodes -keyout {KEY} -out {CERTIFICATE} -subj /CN=rtc.{SITE}"
+            f" -addext subjectAltName=DNS:rtc.{SITE}"
+        ),
+        "tls_rtc",
+        "self-signed certificate",
+        CERTIFICATE_BACK,
     ),
     "certificate_of_another": Fault(
-        f"mkdir -p /root/tls && cp -p {CERTIFICATE} {KEY} /root/tls/"
-        f" && cp /etc/ssl/lab/{SITE}.crt {CERTIFICATE} && cp /etc/ssl/lab/{SITE}.key {KEY}"
-        " && systemctl reload nginx && sleep 1",
+        certificate(f"cp /etc/ssl/lab/{SITE}.crt {CERTIFICATE} && cp /etc/ssl/lab/{SITE}.key {KEY}"),
         "tls_rtc",
         "Hostname mismatch",
         CERTIFICATE_BACK,
+    ),
+}
+
+# What tells the time to the outside is nginx; a container cannot have a clock of its own.
+CLOCK_FILE = "/run/systemd/system/nginx.service.d/clock.conf"
+NEW_NGINX = "systemctl daemon-reload && systemctl restart nginx && sleep 1"
+CLOCK = {
+    "clock_off_by_five_minutes": Fault(
+        f"""
+set -e
+apt-get update >/dev/null
+apt-get install -y --no-install-recommends libfaketime >/dev/null
+echo -5m > /etc/faketimerc
+mkdir -p $(dirname {CLOCK_FILE})
+library=$(dpkg -L libfaketime | grep 'libfaketime.so.1$')
+printf '[Service]\\nEnvironment=LD_PRELOAD=%s\\n' "$library" > {CLOCK_FILE}
+{NEW_NGINX}
+""",
+        "host_clock",
+        "s ahead of that of the homeserver",
+        f"rm {CLOCK_FILE} && {NEW_NGINX}",
     ),
 }
 
@@ -329,4 +352,4 @@ LEAVE = {
     ),
 }
 
-FAULTS = {**ANNOUNCEMENT, **ENTRANCE, **TOKEN, **SIGNALLING, **MEDIA, **LEAVE}
+FAULTS = {**ANNOUNCEMENT, **ENTRANCE, **CLOCK, **TOKEN, **SIGNALLING, **MEDIA, **LEAVE}

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 
+import on_host
 import pytest
+import steps
 import yaml
-from faults import FAULTS, Fault
+from faults import EXPIRED, FAULTS, SITE, Fault
 from lab_playbooks import INVENTORY, Run, play
 from testinfra.host import Host
+
+from lab import certificates
 
 
 @pytest.fixture(scope="module", autouse=True)
 def healthy():
     """Nothing is wrong before anything is broken, with a call."""
     play("verify").ok()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def expired():
+    """A certificate that the lab's authority signed two years ago for one year."""
+    (host,) = steps.hosts("matrixrtc_rtc")
+    ca = certificates.authority(INVENTORY.parent / "ca", INVENTORY.parent.name)
+    then = datetime.datetime.now(datetime.UTC) - 2 * certificates.LIFETIME
+    pair = certificates.issue(ca, f"rtc.{SITE}", then)
+    on_host.put(host, f"{EXPIRED}.crt", pair.certificate.encode())
+    on_host.put(host, f"{EXPIRED}.key", pair.key.encode())
 
 
 @pytest.fixture(scope="module")
