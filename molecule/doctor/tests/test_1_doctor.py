@@ -5,22 +5,47 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import statistics
+import time
 
 import on_host
 import pytest
 import steps
 import yaml
-from faults import EXPIRED, FAULTS, SITE, Fault
+from faults import CALLED, EXPIRED, FAULTS, SITE
+from figures import record
 from lab_playbooks import INVENTORY, Run, play
 from testinfra.host import Host
 
 from lab import certificates
 
 
+class Doctor:
+    """verify.yml on a site that is whole, with a call or as one user: how long it took each time."""
+
+    def __init__(self, as_a_user: tuple[str, ...]) -> None:
+        self.as_a_user = as_a_user
+        self.seconds: dict[bool, list[float]] = {True: [], False: []}
+
+    def finds_nothing(self, *, call: bool) -> None:
+        """Every check is green; one that is not is a false alarm, or a fault that was not repaired."""
+        started = time.monotonic()
+        play("verify", *(() if call else self.as_a_user)).ok()
+        self.seconds[call].append(time.monotonic() - started)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def healthy():
-    """Nothing is wrong before anything is broken, with a call."""
-    play("verify").ok()
+def doctor(as_a_user):
+    """Finds nothing wrong before anything is broken, with a call. Its figures are kept at the end."""
+    made = Doctor(as_a_user)
+    made.finds_nothing(call=True)
+    yield made
+    for call, budget in ((False, 5), (True, 15)):
+        if made.seconds[call]:
+            what = f"doctor {'with' if call else 'without'} a call, whole command, median"
+            record(what, statistics.median(made.seconds[call]), budget=budget)
+    runs = len(made.seconds[True]) + len(made.seconds[False])
+    record("doctor: runs on a whole site, none with a false alarm", runs, "runs")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,9 +80,10 @@ def failed_ids(run: Run) -> list[str]:
 class Broken:
     """The site with one fault."""
 
-    def __init__(self, fault: Fault, rtc: Host) -> None:
-        self.fault, self.rtc, self.repaired = fault, rtc, False
-        rtc.run_expect([0], fault.make)
+    def __init__(self, name: str, rtc: Host) -> None:
+        self.fault, self.rtc, self.repaired = FAULTS[name], rtc, False
+        self.proven_by_call = name in CALLED
+        rtc.run_expect([0], self.fault.make)
 
     def repair(self) -> None:
         """Take back what was not the collection's, and let site.yml do the rest."""
@@ -70,14 +96,14 @@ class Broken:
 @pytest.fixture(params=list(FAULTS))
 def broken(request, rtc):
     """The site with one fault, which is repaired whatever the test finds."""
-    made = Broken(FAULTS[request.param], rtc)
+    made = Broken(request.param, rtc)
     yield made
     if not made.repaired:
         made.repair()
 
 
-def test_the_doctor_names_the_cause(broken, as_a_user):
-    run = play("verify", *as_a_user)
+def test_the_doctor_names_the_cause(broken, doctor):
+    run = play("verify", *doctor.as_a_user)
     assert run.status != 0, run.output
     failed = failed_ids(run)
     assert failed[0] == broken.fault.first, run.output
@@ -85,4 +111,4 @@ def test_the_doctor_names_the_cause(broken, as_a_user):
     assert not broken.fault.named_by or broken.fault.named_by in failed, run.output
 
     broken.repair()
-    play("verify", *as_a_user).ok()
+    doctor.finds_nothing(call=broken.proven_by_call)
