@@ -67,6 +67,8 @@ class Site:
             "restart": "immediate",
             "restart_wait": 1800,
             "restart_after_wait": "defer",
+            "livekit_url": "http://127.0.0.1:7880",
+            "key_file": "/etc/matrixrtc/livekit/keys.yaml",
             "service": {
                 "name": "livekit",
                 "state_dir": str(folder / "applied"),
@@ -74,6 +76,7 @@ class Site:
                 "check": {"argv": ["livekit-server", "ports"], "expect": "TCP Ports", "user": ""},
                 "health": {"url": "http://127.0.0.1:7880/", "timeout": 5},
                 "secret_files": [],
+                "remake_rooms": False,
             },
         }
         apply(self.wanted, self.host)  # as the role does
@@ -81,7 +84,7 @@ class Site:
 
     @property
     def wanted(self) -> Any:
-        return address_watch._wanted(self.settings["service"])
+        return address_watch._wanted(self.settings)
 
     @property
     def restarts(self) -> int:
