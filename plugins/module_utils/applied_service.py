@@ -492,7 +492,7 @@ class _Run(_Plan):
         self.outcome.rooms = 0 if fault else len(self.rooms)
         if fault:
             self.outcome.warnings.append(
-                f"{len(self.rooms)} rooms could not be made again, so people have to join their calls anew: {fault}"
+                f"{len(self.rooms)} rooms could not be made again, so people have to join anew: {fault}"
             )
 
     def _died(self, invocation: str) -> str:
