@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import steps
@@ -27,9 +28,11 @@ def upgrade(version: str, *arguments: str) -> Run:
 
 
 def version_that_runs(rtc) -> str:
-    """As the process that LiveKit's port belongs to says it: its program is below a folder of that name."""
-    program = rtc.check_output("readlink /proc/$(systemctl show --property=MainPID --value livekit)/exe")
-    return str(program.split("/")[-2])
+    """As LiveKit itself said when it was started."""
+    said = rtc.check_output(
+        "journalctl --output=cat _SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value livekit)"
+    )
+    return re.findall(r'starting LiveKit server.*"version": "([^"]+)"', said)[-1]
 
 
 def files(rtc) -> str:
@@ -73,10 +76,11 @@ def test_when_idle_lets_everybody_finish_and_goes_back_to_an_older_release(rtc):
     with Calls(SITE, 1, seconds=600) as calls:
         calls.places()
         impatient = upgrade(OLDER, *policy, "-e", "matrixrtc_restart_wait=2").ok()
-        assert "LiveKit on matrix was not restarted and runs on its old release" in impatient.output
+        assert "Not restarted, and on the release of before: LiveKit on matrix." in impatient.output
         assert version_that_runs(rtc) == OWN
         patient = Begun("upgrade", "-e", f"livekit_version={OLDER}", *policy)
         patient.wait_for("waits for calls to end: 2 participants in 1 room", 300)
+        assert f"LiveKit: {OWN} -> {OLDER}, restarted (when_idle)" in patient.printed, patient.printed
         over = time.time()
     with patient:
         patient.wait().ok()
