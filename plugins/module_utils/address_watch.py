@@ -43,7 +43,6 @@ from .applied_service import DEFER, CandidateCheck, Health, ServiceError, Wanted
 from .applied_state import StateError
 from .files import atomic_write, read_text
 from .http_client import HttpClient
-from .running_calls import Source
 from .service_host import Host, LocalHost, unit_state
 from .stuck_sfu import Sfu, SfuError, first_pair
 
@@ -164,7 +163,7 @@ class Watch:
         self.before = _record(read_text(settings["record"]))
         given = settings["given"]
         self.record = self.before if self.before.given == given else Record(given=given)
-        self.wanted = _wanted(settings)
+        self.wanted = _wanted(settings["service"])
         self.told: list[str] = []
 
     def run(self) -> bool:
@@ -302,11 +301,9 @@ def _shown(values: Values) -> str:
     return values[NODE_IP] + (f" (on this host {', '.join(behind)})" if behind else "")
 
 
-def _wanted(settings: Mapping[str, Any]) -> Wanted:
+def _wanted(service: Mapping[str, Any]) -> Wanted:
     """The service as the role has it; see the task that runs it."""
-    service = settings["service"]
     check, health = service["check"], service["health"]
-    source = Source(settings["livekit_url"], settings["key_file"])
     return Wanted(
         name=service["name"],
         state_dir=service["state_dir"],
@@ -315,7 +312,6 @@ def _wanted(settings: Mapping[str, Any]) -> Wanted:
         check=CandidateCheck(tuple(check["argv"]), check["expect"], user=check["user"]),
         health=Health(health["url"], timeout=health["timeout"]),
         secret_files=tuple(service["secret_files"]),
-        rooms=source if service["remake_rooms"] else None,
     )
 
 

@@ -20,8 +20,6 @@ caller gets a ServiceError that says so, with the journal's own words.
 A service may have followers, units that read the same inputs: they are restarted one after the other once it
 is healthy, and belong to it in all of this. A service without a unit, such as one in a container, is
 restarted by a command; whether it runs is then told by its health page alone.
-
-When the service is an SFU that keeps its rooms in memory, they are made again as soon as it answers.
 """
 
 from __future__ import annotations
@@ -34,13 +32,10 @@ from dataclasses import dataclass, field
 from .applied_state import Input, State, StateError, hash_of, put_back, read_input, read_inputs
 from .files import read_bytes
 from .idle_wait import LATER, NOT_YET, Idle, Wait, prediction, wait_until_idle
-from .running_calls import Calls, Source
+from .running_calls import Calls
 from .service_host import CANNOT_RUN, Host, UnitState, journal, page_state, redact, unit_state
 
 POLL_SECONDS = 0.25
-ROOMS_POLL_SECONDS = (
-    0.05  # clients try to come back every few hundred milliseconds, and give up without a room
-)
 SETTLE_SECONDS = 1.0  # another process may answer the health page while ours still dies of "address in use"
 RECENT_SECONDS = 600  # how far back the journal is read when an old start has gone wrong since
 SHORTEST_SECRET = 8
@@ -92,7 +87,6 @@ class Wanted:
     `restart_command`: restarts a service that has no unit; returns when the old process has ended. It needs
     `health`. `followers`: names of units, without `.service`, that are restarted after it. `idle` belongs to
     restart WHEN_IDLE. `keep`: an upgrade is going on, so the good set that a restart replaces is kept.
-    `rooms`: the service is an SFU that forgets its rooms in a restart; they are made again after it.
     """
 
     name: str
@@ -111,7 +105,6 @@ class Wanted:
     followers: tuple[str, ...] = ()
     idle: Idle | None = None
     keep: bool = False
-    rooms: Source | None = None
 
     @property
     def unit(self) -> str:
@@ -136,7 +129,6 @@ class Outcome:
     switched: bool = False  # enabled or disabled
     calls: Calls | None = None  # who was in calls when they were last counted
     waited: float = 0.0
-    rooms: int = 0  # how many rooms were made again
     warnings: list[str] = field(default_factory=list)
 
 
@@ -149,7 +141,7 @@ def predict(wanted: Wanted, host: Host, pending: bool = False) -> Outcome:
         plan.outcome.hash = ""  # nobody knows it before the inputs are there
     outcome = plan.outcome
     if outcome.action == "restarted" and wanted.idle and wanted.restart == WHEN_IDLE:
-        outcome.calls = host.in_calls(wanted.idle.source, plan.kept_keys(wanted.idle.source))
+        outcome.calls = host.in_calls(wanted.idle.source, plan.kept_keys())
         wait = prediction(wanted.idle, outcome.calls)
         if wait:
             outcome.action = "waiting"
@@ -228,9 +220,10 @@ class _Plan:
         waiting = {LATER: "deferred", NOT_YET: "waiting"}
         return waiting.get(self.wait.verdict, "restarted") if self.wait else "restarted"
 
-    def kept_keys(self, source: Source) -> bytes:
+    def kept_keys(self) -> bytes:
         """The key file that the service was started with: the one on disk may have other keys by now."""
-        found = [item.content for item in self.state.good_set() if item.path == source.key_file]
+        idle = self.wanted.idle
+        found = [item.content for item in self.state.good_set() if idle and item.path == idle.source.key_file]
         return found[0] if found else b""
 
     def _state(self) -> UnitState:
@@ -291,7 +284,6 @@ class _Run(_Plan):
         super().__init__(wanted, host)
         self.troubled = wanted.unit  # whose journal tells what went wrong
         self.printed = ""
-        self.rooms: list[dict[str, object]] = []
 
     def apply(self) -> Outcome:
         self._require_usable_unit()
@@ -316,7 +308,7 @@ class _Run(_Plan):
         idle = self.wanted.idle
         if self._own_action() != "restarted" or self.wanted.restart != WHEN_IDLE or idle is None:
             return
-        self.wait = wait_until_idle(idle, self.host, self.kept_keys(idle.source))
+        self.wait = wait_until_idle(idle, self.host, self.kept_keys())
         self.unit = self._state()  # it may have ended meanwhile
         self.outcome.calls, self.outcome.waited = self.wait.calls, self.wait.waited
         self.outcome.action = self.action()
@@ -377,8 +369,6 @@ class _Run(_Plan):
             if self.wanted.keep:
                 self.state.keep()
             self.state.note_attempt(self.outcome.hash)
-        if self.wanted.rooms and self.unit.up:
-            self.rooms = self.host.rooms(self.wanted.rooms, self.kept_keys(self.wanted.rooms))
         fault, invocation = self._restart()
         if not fault:
             return invocation
@@ -466,34 +456,18 @@ class _Run(_Plan):
     def _wait(self, invocation: str) -> str:
         """'' once the unit is healthy and stays on `invocation`, else what is wrong. Ends early on death."""
         deadline = self.host.monotonic() + (self.wanted.health.timeout if self.wanted.health else 0)
-        fault = self._make_rooms()
         while True:
             dead = self._died(invocation)
             if dead:
                 return dead
-            fault = fault and self._make_rooms()
             unhealthy = self._unhealthy()
             if not unhealthy:
-                self._tell_of_rooms(fault and self._make_rooms())
                 self.host.sleep(SETTLE_SECONDS)
                 # without a unit only the page can tell that the process has ended since
                 return self._unhealthy() if self.wanted.restart_command else self._died(invocation)
             if self.host.monotonic() >= deadline:
                 return unhealthy
-            self.host.sleep(ROOMS_POLL_SECONDS if fault else POLL_SECONDS)
-
-    def _make_rooms(self) -> str:
-        """Make the SFU's rooms again if it had any; '' or why it could not be done yet."""
-        if not self.rooms or not self.wanted.rooms:
-            return ""
-        return self.host.make_rooms(self.wanted.rooms, self.rooms)
-
-    def _tell_of_rooms(self, fault: str) -> None:
-        self.outcome.rooms = 0 if fault else len(self.rooms)
-        if fault:
-            self.outcome.warnings.append(
-                f"{len(self.rooms)} rooms could not be made again, so people have to join anew: {fault}"
-            )
+            self.host.sleep(POLL_SECONDS)
 
     def _died(self, invocation: str) -> str:
         if self.wanted.restart_command:

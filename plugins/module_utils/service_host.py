@@ -13,12 +13,12 @@ import pwd
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from .running_calls import Calls, Source, make_rooms, rooms_of, running_calls
+from .running_calls import Calls, Source, running_calls
 
 PROPERTIES = (
     "LoadState",
@@ -75,12 +75,6 @@ class Host(Protocol):
     def in_calls(self, source: Source, kept_keys: bytes) -> Calls:
         """Count who is in calls now; `kept_keys`: the key file that the SFU was started with, if known."""
 
-    def rooms(self, source: Source, kept_keys: bytes) -> list[dict[str, object]]:
-        """The settings of the SFU's rooms."""
-
-    def make_rooms(self, source: Source, rooms: Sequence[Mapping[str, object]]) -> str:
-        """Make them again after a restart; '' or why that could not be done."""
-
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
 
@@ -128,12 +122,6 @@ class LocalHost:
 
     def in_calls(self, source: Source, kept_keys: bytes) -> Calls:
         return running_calls(source, kept_keys)
-
-    def rooms(self, source: Source, kept_keys: bytes) -> list[dict[str, object]]:
-        return rooms_of(source, kept_keys)
-
-    def make_rooms(self, source: Source, rooms: Sequence[Mapping[str, object]]) -> str:
-        return make_rooms(source, rooms)
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -159,13 +159,6 @@ options:
         M(matrixrtc.backend.kept_set) puts them back or drops them.
     type: bool
     default: false
-  remake_rooms:
-    description:
-      - The service is the SFU that O(idle) tells of, and forgets its rooms when it is restarted, as LiveKit
-        without Redis does. Its rooms are made again as soon as it answers, so that clients come back to
-        their calls with the token that they have.
-    type: bool
-    default: false
   rollback_files:
     description: Files that earlier tasks changed, to put back if no last good files of that path are known.
     type: list
@@ -276,10 +269,6 @@ restarts:
   description: How many times the service was started or restarted.
   returned: always
   type: int
-rooms:
-  description: How many rooms were made again, with O(remake_rooms).
-  returned: always but with O(state=absent)
-  type: int
 rolled_back:
   description: Whether the last good files were put back.
   returned: on failure
@@ -342,7 +331,6 @@ ARGUMENTS = {
     "restart": {"type": "str", "choices": [IMMEDIATE, WHEN_IDLE, DEFER], "default": IMMEDIATE},
     "idle": {"type": "dict", "options": IDLE_OPTIONS},
     "keep": {"type": "bool", "default": False},
-    "remake_rooms": {"type": "bool", "default": False},
     "rollback_files": {"type": "list", "elements": "dict", "default": [], "options": ROLLBACK_OPTIONS},
     # the names of files, not what they hold
     "secret_files": {"type": "list", "elements": "path", "default": [], "no_log": False},
@@ -374,7 +362,6 @@ def _counted(outcome: Outcome) -> dict[str, Any]:
 def wanted_from(params: dict[str, Any]) -> Wanted:
     """The module's parameters as the typed request that the logic takes."""
     check, health = params["check"], params["health"]
-    idle = _idle_from(params["idle"]) if params["idle"] else None
     return Wanted(
         name=params["name"],
         state_dir=params["state_dir"],
@@ -390,9 +377,8 @@ def wanted_from(params: dict[str, Any]) -> Wanted:
         log_namespace=params["log_namespace"],
         restart_command=tuple(params["restart_command"]),
         followers=tuple(params["followers"]),
-        idle=idle,
+        idle=_idle_from(params["idle"]) if params["idle"] else None,
         keep=params["keep"],
-        rooms=idle.source if idle and params["remake_rooms"] else None,
     )
 
 
@@ -407,9 +393,7 @@ def diff_of(wanted: Wanted, outcome: Outcome) -> dict[str, str]:
 def main() -> None:
     """Read the parameters, act, and tell."""
     module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        supports_check_mode=True,
-        required_if=[("restart", WHEN_IDLE, ["idle"]), ("remake_rooms", True, ["idle"])],
+        argument_spec=ARGUMENTS, supports_check_mode=True, required_if=[("restart", WHEN_IDLE, ["idle"])]
     )
     wanted = wanted_from(module.params)
     if wanted.health and not wanted.health.url.startswith("http://"):
@@ -439,7 +423,6 @@ def main() -> None:
         reason=outcome.reason,
         hash=outcome.hash,
         restarts=outcome.restarts,
-        rooms=outcome.rooms,
         **_counted(outcome),
         diff=diff_of(wanted, outcome),
     )

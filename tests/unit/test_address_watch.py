@@ -67,8 +67,6 @@ class Site:
             "restart": "immediate",
             "restart_wait": 1800,
             "restart_after_wait": "defer",
-            "livekit_url": "http://127.0.0.1:7880",
-            "key_file": "/etc/matrixrtc/livekit/keys.yaml",
             "service": {
                 "name": "livekit",
                 "state_dir": str(folder / "applied"),
@@ -76,7 +74,6 @@ class Site:
                 "check": {"argv": ["livekit-server", "ports"], "expect": "TCP Ports", "user": ""},
                 "health": {"url": "http://127.0.0.1:7880/", "timeout": 5},
                 "secret_files": [],
-                "remake_rooms": False,
             },
         }
         apply(self.wanted, self.host)  # as the role does
@@ -84,7 +81,7 @@ class Site:
 
     @property
     def wanted(self) -> Any:
-        return address_watch._wanted(self.settings)
+        return address_watch._wanted(self.settings["service"])
 
     @property
     def restarts(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,12 +104,6 @@ class FakeHost:
 
     def in_calls(self, source: Source, kept_keys: bytes) -> Calls:
         return Calls()
-
-    def rooms(self, source: Source, kept_keys: bytes) -> list[dict[str, object]]:
-        return []
-
-    def make_rooms(self, source: Source, rooms: Sequence[Mapping[str, object]]) -> str:
-        return ""
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,8 +55,6 @@ class FakeSystemd:
         self.kill_after: Callable[[str], bool] = lambda call: False
         self.people: Callable[[float], Calls] = lambda now: Calls()
         self.asked_with = b""
-        self.asked_too_early = False
-        self.rooms_there: list[dict[str, object]] = []  # in memory: a restart forgets them
         self.check_output = "TCP Ports\n7880"
 
     # what the module sees
@@ -91,16 +89,6 @@ class FakeSystemd:
         self.asked_with = kept_keys
         return self.people(self.now)
 
-    def rooms(self, source: Source, kept_keys: bytes) -> list[dict[str, object]]:
-        return list(self.rooms_there)
-
-    def make_rooms(self, source: Source, rooms: Sequence[Mapping[str, object]]) -> str:
-        self.asked_too_early = not self.asked_too_early
-        if self.asked_too_early or self.get(HEALTH_URL).status != 200:
-            return "Connection refused"
-        self.rooms_there = [dict(room) for room in rooms]
-        return ""
-
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         if "dies late" in self.running and self.now > self.started + 0.5:
@@ -131,7 +119,6 @@ class FakeSystemd:
         self.started = self.now
         self.invocation = f"invocation-{next(self.numbers)}"
         self.active, self.sub = "active", "running"
-        self.rooms_there = []
         if "refused" in self.running:
             self.active = "failed"
             return Ran(1, "Job failed. See journalctl.")

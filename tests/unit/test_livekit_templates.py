@@ -249,7 +249,7 @@ def test_host_that_refuses_or_hides_its_limits(answers: dict[str, str]) -> None:
 def test_unit_is_started_again_whatever_its_status() -> None:
     unit = Role("livekit").unit()
     assert (unit["Restart"], unit["StartLimitIntervalSec"]) == (["always"], ["0"])
-    assert (unit["KillMode"], unit["TimeoutStopSec"]) == (["mixed"], ["30"])
+    assert (unit["KillMode"], unit["TimeoutStopSec"]) == (["mixed"], ["10"])
     assert unit["LimitNOFILE"] == ["500000"]
     assert unit["User"] == ["livekit"]
 
