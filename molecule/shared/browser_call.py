@@ -4,7 +4,7 @@ Reads from the file that is its argument: "site" (the server name), "people" (tw
 "device"}), and perhaps
   encrypted   the room is, and media has a key of its own for each participant
   ending      how the second one goes: "leave" (default), "crash" (the browser is killed)
-  interrupted a file that is written when both see each other; somebody then interrupts the call, and removes it
+  interrupted a file that is written when both see each other; whoever interrupts the call then removes it
   pictures    a folder for screenshots
   patience    seconds until a step counts as hanging (default 45)
 

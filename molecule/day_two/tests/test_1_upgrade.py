@@ -29,9 +29,8 @@ def upgrade(version: str, *arguments: str) -> Run:
 
 def version_that_runs(rtc) -> str:
     """As LiveKit itself said when it was started."""
-    said = rtc.check_output(
-        "journalctl --output=cat _SYSTEMD_INVOCATION_ID=$(systemctl show --property=InvocationID --value livekit)"
-    )
+    start = rtc.check_output("systemctl show --property=InvocationID --value livekit")
+    said = rtc.check_output(f"journalctl --output=cat _SYSTEMD_INVOCATION_ID={start}")
     return re.findall(r'starting LiveKit server.*"version": "([^"]+)"', said)[-1]
 
 
