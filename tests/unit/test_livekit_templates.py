@@ -68,7 +68,9 @@ def test_rooms_are_kept_over_a_restart_unless_redis_has_them() -> None:
     assert f"ExecStop={program} leave {what}" in lines
     assert {"RuntimeDirectory=matrixrtc-livekit", "RuntimeDirectoryPreserve=restart"} <= set(lines)
     clustered = unit_lines(livekit_cluster_redis={"address": "10.0.0.1:6379"}, **CLUSTER)
-    assert not [line for line in clustered if line.startswith(("ExecStop", "ExecStartPost", "RuntimeDirectory"))]
+    assert not [
+        line for line in clustered if line.startswith(("ExecStop", "ExecStartPost", "RuntimeDirectory"))
+    ]
 
 
 def test_the_program_that_keeps_rooms_has_all_that_it_imports() -> None:

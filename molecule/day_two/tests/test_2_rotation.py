@@ -9,7 +9,9 @@ from held_calls import Calls
 from lab_playbooks import INVENTORY, play
 from rotating import Joins, Rotation, ledger, signing, started, until
 
-SITE = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["hosts"]["matrix"]["matrixrtc_server_name"]
+SITE = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["hosts"]["matrix"][
+    "matrixrtc_server_name"
+]
 LIFE = 60  # seconds, as the rotation is told; nobody keeps a token that long
 AGE = 40
 PICTURES_BACK = 10.0
@@ -49,7 +51,9 @@ def test_nobody_is_refused_while_a_call_goes_on(rtc):
     assert told["counts"]["new"] + told["counts"]["kept"] == told["counts"]["token"]
     assert set(told["signed"]) == {old, signing(rtc)}
     longest = max(person.longest for person in calls.seen)
-    figures.record("rotation: requests for a token and joins with it, one a second", told["counts"]["token"], "")
+    figures.record(
+        "rotation: requests for a token and joins with it, one a second", told["counts"]["token"], ""
+    )
     figures.record("rotation: joins with a token that was kept for a while", told["counts"]["kept"], "")
     figures.record("rotation: longest wait for a token", told["slowest"]["token"])
     figures.record("rotation: longest wait for a join", told["slowest"]["join"])
@@ -68,7 +72,9 @@ def test_a_key_that_leaked_is_worth_nothing_at_once(rtc):
     assert told["signed"].keys() == {old, new}
     refused = [what for _time, what, _answer in told["failed"]]
     assert "join with a kept token" in refused
-    figures.record("emergency: requests for a token refused between the two restarts", refused.count("token"), "")
+    figures.record(
+        "emergency: requests for a token refused between the two restarts", refused.count("token"), ""
+    )
     # a token that was fetched in the moments between LiveKit's restart and the service's is of the old key
     assert refused.count("token") + refused.count("join with a new token") < SECONDS_BETWEEN
 
