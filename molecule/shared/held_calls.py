@@ -6,7 +6,6 @@ import json
 import shlex
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import steps
 import yaml

@@ -6,9 +6,9 @@ LiveKit's list of rooms is asked on loopback, signed with the API key on the hos
 metrics port, and none has to be opened for this. In a cluster that list is of all nodes, so a node whose
 metrics are there is asked for its own gauge instead. An SFU that does not answer is not an idle one.
 
-LiveKit without Redis forgets its rooms when it is restarted, and refuses whoever comes back to one that is not
-there: Element Call's livekit-client then gives up for good (404, `isRecoverableReconnectError`). With the room
-there again it is back in the call a second later, with the token that it has.
+LiveKit without Redis forgets its rooms when it is restarted, and refuses whoever comes back to one that is
+not there: Element Call's livekit-client then gives up for good (on a 404 "requested room does not exist",
+livekit-client 2.22). With the room there again it is back in the call with the token that it has.
 """
 
 from __future__ import annotations

@@ -66,11 +66,11 @@ def test_rooms_are_kept_over_a_restart_unless_redis_has_them() -> None:
     lines = unit_lines()
     assert f"ExecStartPost={program} return {what}" in lines
     assert f"ExecStop={program} leave {what}" in lines
+    assert {"KillSignal=SIGKILL", "SuccessExitStatus=SIGKILL"} <= set(lines)
     assert {"RuntimeDirectory=matrixrtc-livekit", "RuntimeDirectoryPreserve=restart"} <= set(lines)
     clustered = unit_lines(livekit_cluster_redis={"address": "10.0.0.1:6379"}, **CLUSTER)
-    assert not [
-        line for line in clustered if line.startswith(("ExecStop", "ExecStartPost", "RuntimeDirectory"))
-    ]
+    alone = ("ExecStop", "ExecStartPost", "RuntimeDirectory", "KillSignal", "SuccessExitStatus")
+    assert not [line for line in clustered if line.startswith(alone)]
 
 
 def test_the_program_that_keeps_rooms_has_all_that_it_imports() -> None:
@@ -276,7 +276,7 @@ def test_host_that_refuses_or_hides_its_limits(answers: dict[str, str]) -> None:
 def test_unit_is_started_again_whatever_its_status() -> None:
     unit = Role("livekit").unit()
     assert (unit["Restart"], unit["StartLimitIntervalSec"]) == (["always"], ["0"])
-    assert (unit["KillMode"], unit["TimeoutStopSec"]) == (["mixed"], ["30"])
+    assert (unit["KillMode"], unit["TimeoutStopSec"]) == (["mixed"], ["10"])
     assert unit["LimitNOFILE"] == ["500000"]
     assert unit["User"] == ["livekit"]
 
