@@ -23,22 +23,20 @@ TOKENS = ("-e", f"matrixrtc_rotation_token_life={LIFE}")
 def test_nobody_is_refused_while_a_call_goes_on(rtc):
     """Cut short once, gone on with, and over when the call is."""
     old = signing(rtc)
-    with Joins(rtc, SITE, AGE) as joins:
-        with Calls(SITE, 1, seconds=1200) as calls:
-            calls.places()
-            before = started(rtc, "livekit")
-            with Rotation(*TOKENS) as cut_short:
-                until("LiveKit's restart", PATIENCE, lambda: started(rtc, "livekit") != before)
-                cut_short.kill()
-            assert ledger(rtc)["stage"] == "prepare"
-
-            with Rotation(*TOKENS, "-e", "matrixrtc_rotation_wait=600") as rotation:
-                until("the new key", PATIENCE, lambda: ledger(rtc).get("since"))
-                both = started(rtc, "livekit")
-                until("the end of the last old token", LIFE + 60, lambda: _aged(rtc))
-                assert (ledger(rtc)["stage"], started(rtc, "livekit")) == ("retire", both), "a call goes on"
-                calls.client.check_output(f"touch {CALLS}/end")
-                run = rotation.end().ok()
+    with Joins(rtc, SITE, AGE) as joins, Calls(SITE, 1, seconds=1200) as calls:
+        calls.places()
+        before = started(rtc, "livekit")
+        with Rotation(*TOKENS) as cut_short:
+            until("LiveKit's restart", PATIENCE, lambda: started(rtc, "livekit") != before)
+            cut_short.kill()
+        assert ledger(rtc)["stage"] == "prepare"
+        with Rotation(*TOKENS, "-e", "matrixrtc_rotation_wait=600") as rotation:
+            until("the new key", PATIENCE, lambda: ledger(rtc).get("since"))
+            both = started(rtc, "livekit")
+            until("the end of the last old token", LIFE + 60, lambda: _aged(rtc))
+            assert (ledger(rtc)["stage"], started(rtc, "livekit")) == ("retire", both), "a call goes on"
+            calls.client.check_output(f"touch {CALLS}/end")
+            run = rotation.end().ok()
     assert "is the only key" in run.output
     assert ledger(rtc)["retired"][-1] == old
 
