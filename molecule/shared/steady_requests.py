@@ -1,10 +1,10 @@
-"""Join a call every second as a client does: OpenID token, token of the SFU, websocket. Runs on the lab's client.
+"""Join every second as a client does: OpenID token, token of the SFU, websocket. Runs on the lab's client.
 
 Reads {"server_name", "domain", "homeserver", "token", "age", "ca", "folder"} from the file that is its
-argument, and ends when somebody puts a file `end` into the folder. Every other token is kept for `age` seconds
-before somebody joins with it, so that what restarts meanwhile has to take tokens of before. Prints how many were
-asked for and joined with, how many were kept, which keys signed them, how long the slowest took, and everything
-that failed as [time, what, answer]. Times are seconds since the epoch.
+argument, and ends when somebody puts a file `end` into the folder. Every other token is kept for `age`
+seconds before somebody joins with it, so that what restarts meanwhile has to take tokens of before. Prints
+how many were asked for, joined with at once and kept, which keys signed them, how long the slowest took, and
+everything that failed as [time, what, answer]. Times are seconds since the epoch.
 """
 
 from __future__ import annotations

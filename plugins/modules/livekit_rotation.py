@@ -110,7 +110,7 @@ remaining:
   returned: always
   type: int
 restarts:
-  description: The services that a run restarts which goes on from here, in their order, as far as it has not yet.
+  description: What a run restarts that goes on from here, in this order, as far as it has not yet.
   returned: always
   type: list
   elements: str

@@ -230,7 +230,9 @@ def test_only_answers_of_nginx_itself_have_a_cors_header() -> None:
 @pytest.mark.parametrize("status", ["413", "429", "502", "503", "504"])
 def test_answers_of_nginx_itself_are_json_with_their_status(status: str) -> None:
     tree = parsed()
-    (name,) = [one.split()[-1] for one in values(server_block(tree), "error_page") if one.split()[0] == status]
+    (name,) = [
+        one.split()[-1] for one in values(server_block(tree), "error_page") if one.split()[0] == status
+    ]
     block = locations(tree)[name]
     assert values(block, "default_type") == ["application/json"]
     (answer,) = [one.arguments for one in named(block, "return")]
@@ -243,7 +245,9 @@ def test_answers_of_nginx_itself_are_json_with_their_status(status: str) -> None
 
 def test_answers_of_services_stay_as_they_are() -> None:
     assert values(server_block(parsed()), "proxy_intercept_errors") == ["off"]
-    assert not [place for place, block in locations(parsed()).items() if named(block, "proxy_intercept_errors")]
+    assert not [
+        place for place, block in locations(parsed()).items() if named(block, "proxy_intercept_errors")
+    ]
 
 
 def test_every_level_that_adds_a_header_adds_all() -> None:
@@ -284,7 +288,10 @@ def test_only_signalling_is_upgraded() -> None:
         is_signalling = place.removeprefix("= ") in SFU_ROUTES or place.startswith("@matrixrtc_again_")
         assert bool(headers) == is_signalling, place
         if is_signalling:
-            assert (headers["Upgrade"], headers["Connection"]) == ("$matrixrtc_upgrade", "$matrixrtc_connection")
+            assert (headers["Upgrade"], headers["Connection"]) == (
+                "$matrixrtc_upgrade",
+                "$matrixrtc_connection",
+            )
             assert headers.keys() == request_headers(server_block(tree)).keys()
     assert map_of(tree, "$matrixrtc_upgrade") == [("~^/rtc", "$http_upgrade")]
     assert map_of(tree, "$matrixrtc_connection") == [("", "")]

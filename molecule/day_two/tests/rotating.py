@@ -40,6 +40,11 @@ def ledger(host: Host) -> dict[str, Any]:
     return json.loads(found) if found else {"stage": "none"}
 
 
+def signing(host: Host) -> str:
+    """The key that the token service signs with."""
+    return host.check_output("cat /etc/matrixrtc/lk-jwt-service/key").strip()
+
+
 def started(host: Host, unit: str) -> str:
     """What is different after each start of a unit."""
     return host.check_output(f"systemctl show {unit} --property=InvocationID")
