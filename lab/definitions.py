@@ -49,11 +49,15 @@ class Host:
 
 @dataclass(frozen=True)
 class Site:
-    """A homeserver and its hosts; `well_known` is `file` or `synapse`."""
+    """A homeserver and its hosts; `well_known` is `file` or `synapse`.
+
+    further_livekit: versions of LiveKit that are on the mirror beside the one that hosts install.
+    """
 
     server_name: str
     hosts: tuple[Host, ...]
     well_known: str = "file"
+    further_livekit: tuple[str, ...] = ()
 
     @property
     def matrix_name(self) -> str:
@@ -80,7 +84,12 @@ class Site:
     def as_data(self) -> dict[str, Any]:
         """The site as it stands in labs.yml."""
         hosts = [{**vars(host), "operator": host.operator.name} for host in self.hosts]
-        return {"server_name": self.server_name, "well_known": self.well_known, "hosts": hosts}
+        return {
+            "server_name": self.server_name,
+            "well_known": self.well_known,
+            "further_livekit": list(self.further_livekit),
+            "hosts": hosts,
+        }
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,11 @@ class Lab:
     def has_call_page(self) -> bool:
         """Whether some host shows Element Call, so that the client needs a browser."""
         return any(host.operator.call_page for _site, host in self.places)
+
+    @property
+    def further_livekit(self) -> tuple[str, ...]:
+        """Versions of LiveKit that are on the mirror beside the one that hosts install."""
+        return tuple(version for site in self.sites for version in site.further_livekit)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -144,7 +158,8 @@ def site_from_data(data: Mapping[str, Any], operators: Mapping[str, Operator]) -
                 f"host {host['name']!r}: no operator {host['operator']!r}; there are {sorted(operators)}"
             )
     hosts = tuple(Host(**{**host, "operator": operators[host["operator"]]}) for host in data["hosts"])
-    return Site(**{**data, "hosts": hosts})
+    further = tuple(data.get("further_livekit", ()))
+    return Site(**{**data, "hosts": hosts, "further_livekit": further})
 
 
 def build_lab(name: str, sites: Iterable[Site], images: Mapping[str, Image]) -> Lab:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import docker
 
 from . import apt, hosts, images, inventory, mirror, network, npm, state, users
-from .artifacts import COMPONENTS, ELEMENT_CALL, Artifact, parse_wishes
+from .artifacts import COMPONENTS, ELEMENT_CALL, LIVEKIT, Artifact, parse_wishes
 from .certificates import authority
 from .definitions import Definitions, Lab
 from .engine import go_architecture
@@ -98,7 +98,11 @@ def _artifacts(this: Making) -> list[Future[list[Artifact]]]:
         if component is not ELEMENT_CALL or this.lab.has_call_page
     }
     store = Store(this.progress, go_architecture(this.client.info()))
-    return [this.pool.submit(store.obtain, component, wishes) for component, wishes in named.items()]
+    further = {LIVEKIT: this.lab.further_livekit}
+    return [
+        this.pool.submit(store.obtain, component, wishes, further.get(component, ()))
+        for component, wishes in named.items()
+    ]
 
 
 def _remove_remains(this: Making, missing: set[str]) -> None:

@@ -48,10 +48,15 @@ class Store:
         self._upstream = upstream
         self._upstream_api = upstream_api
 
-    def obtain(self, component: Component, wishes: Sequence[Wish]) -> list[Artifact]:
+    def obtain(
+        self, component: Component, wishes: Sequence[Wish], further: Sequence[str] = ()
+    ) -> list[Artifact]:
         """A component's artifacts, the one to install first. Without wishes: the role's default version."""
-        if not wishes:
-            return [self._version(component, role_version(component))]
+        wished = self._wished(component, wishes) or [self._version(component, role_version(component))]
+        there = {artifact.version for artifact in wished}
+        return wished + [self._version(component, version) for version in further if version not in there]
+
+    def _wished(self, component: Component, wishes: Sequence[Wish]) -> list[Artifact]:
         found = [
             self._file(component, wish.file, wish.version)
             if wish.file
@@ -181,11 +186,11 @@ class Store:
         return artifact
 
     def _kept(self, target: Path) -> Artifact | None:
-        """What was remembered; the file is where it is now, also in a checkout that was moved."""
+        """What lies there already. The record's own path is not believed: a cache may be moved, or shared."""
         record = target.parent / _RECORD
-        return (
-            replace(Artifact(**json.loads(record.read_text())), path=str(target)) if record.exists() else None
-        )
+        if not record.exists() or not target.exists():
+            return None
+        return Artifact(**{**json.loads(record.read_text()), "path": str(target)})
 
 
 def stand_in_hash(folder: Path = PACKAGE / "token_service") -> str:

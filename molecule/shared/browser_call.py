@@ -4,6 +4,7 @@ Reads from the file that is its argument: "site" (the server name), "people" (tw
 "device"}), and perhaps
   encrypted   the room is, and media has a key of its own for each participant
   ending      how the second one goes: "leave" (default), "crash" (the browser is killed)
+  interrupted a file that is written when both see each other; whoever interrupts the call then removes it
   pictures    a folder for screenshots
   patience    seconds until a step counts as hanging (default 45)
 
@@ -19,6 +20,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
@@ -37,6 +39,7 @@ FLAGS = [
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PAUSE = 200  # milliseconds
+STEADY = 5  # seconds that pictures have to move until an interruption is over
 PATIENCE = 45  # seconds: Element Call itself tries that long before it says what is wrong
 # The peer connections of a page, to be asked for their candidate pairs.
 WATCH = """(() => {
@@ -242,6 +245,26 @@ def join(given: Mapping[str, Any], people: list[Person], seen: Seen) -> None:
     assert min(first.moving(), second.moving()) >= 2, "the pictures do not move any more"
 
 
+def interrupted(given: Mapping[str, Any], people: list[Person], seen: Seen) -> None:
+    """The call is interrupted and goes on: for how long somebody did not see two moving pictures."""
+    sign, patience = Path(given["interrupted"]), given.get("patience", PATIENCE)
+    sign.touch()
+    still = longest = 0.0
+    begun = time.monotonic()
+    # a moment longer than it takes, because pictures may stand still only after the sign has gone
+    settled = 0.0
+    while sign.exists() or time.monotonic() - settled < STEADY:
+        if time.monotonic() - begun > patience + STEADY:
+            raise HangingError(f"not within {patience} s: both see two moving pictures again")
+        if min(person.moving() for person in people) >= 2:
+            still = 0.0
+        else:
+            still = still or time.monotonic()
+            longest = max(longest, time.monotonic() - still)
+            settled = time.monotonic()
+    seen["without a picture"] = longest
+
+
 def part(given: Mapping[str, Any], people: list[Person], browser: Browser, seen: Seen) -> None:
     """The second one goes, and the first one sees it."""
     patience = given.get("patience", PATIENCE)
@@ -263,6 +286,8 @@ def call(given: Mapping[str, Any], browsers: list[Browser], seen: Seen, said: li
     people = gather(given, browsers, seen["room"], said)
     try:
         join(given, people, seen)
+        if given.get("interrupted"):
+            interrupted(given, people, seen)
         part(given, people, browsers[1], seen)
     except (Error, HangingError, AssertionError) as error:
         seen["fault"] = str(error)

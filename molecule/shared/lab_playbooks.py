@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,46 @@ class Run:
         return self
 
 
+class Begun:
+    """A run that goes on beside the test. With `with`, it has ended when the block has."""
+
+    def __init__(self, playbook: str, *arguments: str) -> None:
+        command = ["ansible-playbook", "-i", str(INVENTORY), f"{playbook}.yml", *arguments]
+        kept_out = ("ANSIBLE_CONFIG", "ANSIBLE_FORCE_COLOR")
+        environment = {k: v for k, v in os.environ.items() if k not in kept_out}
+        descriptor, self._output = tempfile.mkstemp()
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=descriptor, stderr=subprocess.STDOUT
+        )
+        os.close(descriptor)
+
+    def __enter__(self) -> Begun:
+        return self
+
+    def __exit__(self, *_what: object) -> None:
+        self.wait()
+        os.unlink(self._output)
+
+    @property
+    def printed(self) -> str:
+        """What it has printed until now."""
+        return Path(self._output).read_text(encoding="utf-8")
+
+    def wait_for(self, text: str, seconds: float) -> None:
+        """Return when it has printed `text`; fail the test when it ends or the time is over before."""
+        deadline = time.monotonic() + seconds
+        while text not in self.printed:
+            assert self._process.poll() is None, self.printed
+            assert time.monotonic() < deadline, self.printed
+            time.sleep(0.5)
+
+    def wait(self) -> Run:
+        """How it went, when it has ended."""
+        status = self._process.wait()
+        return Run(status, self.printed)
+
+
 def play(playbook: str, *arguments: str) -> Run:
     """Run one of the root playbooks (`site`, `verify`, `uninstall`) and return how it went."""
-    command = ["ansible-playbook", "-i", str(INVENTORY), f"{playbook}.yml", *arguments]
-    environment = {k: v for k, v in os.environ.items() if k not in ("ANSIBLE_CONFIG", "ANSIBLE_FORCE_COLOR")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    return Run(done.returncode, done.stdout + done.stderr)
+    with Begun(playbook, *arguments) as begun:
+        return begun.wait()

@@ -14,6 +14,7 @@ from .inputs_federation import check_federation
 from .inputs_livekit import check_livekit
 from .inputs_load_test import check_load_test
 from .inputs_report import Inputs
+from .inputs_rotation import check_rotation
 from .inputs_server import check_firewall, check_nginx, check_synapse, check_well_known
 from .inputs_site import check_site
 from .inputs_stuck_calls import check_stuck_calls
@@ -33,6 +34,7 @@ CHECKS: Mapping[str, Callable[[Inputs, str], None]] = {
     "element_call": check_element_call,
     "matrixrtc_stuck": check_stuck_calls,
     "matrixrtc_load": check_load_test,
+    "matrixrtc_rotation": check_rotation,
     "matrixrtc_federation": check_federation,
     "matrixrtc_verify": check_verify,
 }

@@ -101,6 +101,7 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("element_call", "rtc_domain"): "matrixrtc_domain",
     ("element_call", "sticky_events"): "synapse_config_sticky_events",
     ("matrixrtc_load", "accounts"): "matrixrtc_probe_users",
+    ("matrixrtc_rotation", "request"): "matrixrtc_rotation",
     ("matrixrtc_stuck", "admin_token"): "matrixrtc_admin_token",
 }
 

@@ -192,12 +192,17 @@ def refuse_stream(directives: Iterable[Directive], own: Sequence[Server]) -> Non
                     )
 
 
-def refuse_first_place(own: Sequence[Server], after: Sequence[Server], foreign: Sequence[Server]) -> None:
-    """Whoever answers for unknown names goes on doing so: the first site of a socket, where none asked to."""
+def refuse_first_place(
+    own: Sequence[Server], after: Sequence[Server], foreign: Sequence[Server], before: Sequence[Server]
+) -> None:
+    """Whoever answers for unknown names goes on doing so: the first site of a socket, where none asked to.
+
+    That may be a site of ours already, before another one of ours.
+    """
     for server in own:
         for listen in server.listens:
-            answering = default_server(foreign, listen.socket)
-            if answering is not None and default_server(after, listen.socket) in own:
+            answering = default_server(before, listen.socket)
+            if answering in foreign and answering and default_server(after, listen.socket) in own:
                 raise NginxSiteError(
                     f"{answering.place} answers for unknown names on {listen.address}:{listen.port} because "
                     "it is the first site there, and ours would come before it. Add default_server to its "

@@ -235,7 +235,7 @@ class _Change:
             raise NginxSiteError(f"nginx does not read {self.wanted.place.seen}.")
         foreign = _foreign(tested, self.wanted.place)
         refuse_clash(own, self.before.servers, foreign)
-        refuse_first_place(own, tested.servers, foreign)
+        refuse_first_place(own, tested.servers, foreign, self.before.servers)
         return tested
 
     def _load(self, staged: Tested) -> None:

@@ -132,6 +132,16 @@ def leaked(current: Pair, coming: Pair, ledger: Ledger | None) -> Ledger:
     return Ledger(REPLACE, coming, retired=tuple(dict.fromkeys((*before.retired, *known))))
 
 
+def restarts(before: Ledger | None, after: Ledger | None, over: bool) -> tuple[str, ...]:
+    """What a run restarts, in this order, that comes from one ledger to another. `over`: old tokens are."""
+    if after is None or (after.stage == SETTLED and not (before and before.under_way)):
+        return ()
+    if after.stage in (PREPARE, REPLACE):
+        return ("livekit", "lk-jwt-service")
+    last = ("livekit",) if over or after.stage == SETTLED else ()
+    return last if after.since or after.stage == SETTLED else ("lk-jwt-service", *last)
+
+
 def chosen(ledger: Ledger | None, given: Pair) -> tuple[Pair, str]:
     """The pair to use where the inventory gives `given` (secret '' if none), and what to say about it.
 

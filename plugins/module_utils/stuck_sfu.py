@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +20,8 @@ SERVICE = "/twirp/livekit.RoomService"
 LIFETIME = 60  # seconds that a token of ours is good for
 WORKERS = 8
 GONE = ("DISCONNECTED", 3)
+# What a room is made with again, of what LiveKit tells about it.
+ROOM_SETTINGS = ("name", "empty_timeout", "departure_timeout", "max_participants", "metadata")
 
 
 class SfuError(Exception):
@@ -83,7 +85,16 @@ class Sfu:
 
     def connected(self) -> dict[str, frozenset[str]]:
         """Who is connected to each room of the SFU, on whichever node. Raises SfuError."""
-        rooms = _mappings(self._call("ListRooms", {}, {"roomList": True}).get("rooms"))
-        names = [str(room.get("name")) for room in rooms]
+        names = [str(room.get("name")) for room in self.rooms()]
         with ThreadPoolExecutor(max_workers=WORKERS) as pool:
             return dict(pool.map(lambda name: (name, self.participants(name)), names))
+
+    def rooms(self) -> list[dict[str, object]]:
+        """The settings of each room, with people in it or without. Raises SfuError."""
+        found = _mappings(self._call("ListRooms", {}, {"roomList": True}).get("rooms"))
+        return [{name: room[name] for name in ROOM_SETTINGS if name in room} for room in found]
+
+    def make(self, rooms: Iterable[Mapping[str, object]]) -> None:
+        """Make rooms with these settings; those that are there stay as they are. Raises SfuError."""
+        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+            list(pool.map(lambda room: self._call("CreateRoom", room, {"roomCreate": True}), rooms))

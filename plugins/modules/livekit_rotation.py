@@ -109,6 +109,11 @@ remaining:
   description: Seconds until the last token of the old pair has run out.
   returned: always
   type: int
+restarts:
+  description: What a run restarts that goes on from here, in this order, as far as it has not yet.
+  returned: always
+  type: list
+  elements: str
 accepted:
   description: Whether LiveKit accepts the coming pair.
   returned: when O(livekit_url) is set
@@ -131,6 +136,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.rotation import 
     Pair,
     RotationError,
     read,
+    restarts,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.rotation_steps import (
     Asked,
@@ -210,7 +216,10 @@ def main() -> None:
             store(params["path"], params["path_secret"], after, before)
     except (RotationError, CredentialsError, OSError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=changed, **told(after, params, now), **state)
+    over = after is not None and after.remaining(params["token_life"], now) <= 0
+    module.exit_json(
+        changed=changed, restarts=restarts(before, after, over), **told(after, params, now), **state
+    )
 
 
 if __name__ == "__main__":

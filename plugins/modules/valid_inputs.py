@@ -41,6 +41,7 @@ options:
       - element_call
       - matrixrtc_stuck
       - matrixrtc_load
+      - matrixrtc_rotation
       - matrixrtc_federation
       - matrixrtc_verify
   inputs:
@@ -93,6 +94,7 @@ options:
           - element_call
           - matrixrtc_stuck
           - matrixrtc_load
+          - matrixrtc_rotation
           - matrixrtc_federation
           - matrixrtc_verify
       inputs:

@@ -228,6 +228,7 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "during_calls": False,
         "accounts": 2,
     },
+    "matrixrtc_rotation": {"request": "", "wait": 0, "token_life": 3600, "disconnect": False},
     "firewall": {
         "tcp_ports": [443, 21441],
         "udp_ports": ["21442-21445"],

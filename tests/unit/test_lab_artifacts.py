@@ -79,6 +79,15 @@ def test_a_download_is_kept(tmp_path: Path, upstream: tuple[str, Path]) -> None:
     assert new_store(tmp_path, NOBODY).obtain(TOKEN_SERVICE, []) == first
 
 
+def test_what_is_kept_may_be_moved(tmp_path: Path, upstream: tuple[str, Path]) -> None:
+    new_store(tmp_path, upstream[0]).obtain(TOKEN_SERVICE, [])
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (tmp_path / "cache").rename(moved / "cache")
+    found = new_store(moved, NOBODY).obtain(TOKEN_SERVICE, [])[0]
+    assert Path(found.path).is_relative_to(moved)
+
+
 @pytest.mark.parametrize(("component", "version"), [(LIVEKIT, "1.13.9"), (TOKEN_SERVICE, "0.8.0")])
 def test_a_damaged_download_is_refused(
     tmp_path: Path, upstream: tuple[str, Path], component: artifacts.Component, version: str
@@ -112,6 +121,18 @@ def test_built_where_upstream_does_not_answer(tmp_path: Path, monkeypatch: pytes
         found = new_store(tmp_path, NOBODY).obtain(LIVEKIT, [Wish("1.13.5", None)])[0]
         assert found.source == "built from Go module v1.13.5"
     assert built == ["1.13.5 amd64"], "the second time it is there"
+
+
+def test_further_versions_come_after_the_one_that_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(livekit, "build", lambda _version, _architecture, target: target.write_bytes(b"x"))
+    here = new_store(tmp_path, NOBODY)
+    installed = artifacts.role_version(LIVEKIT)
+    without = here.obtain(LIVEKIT, [], ["1.9.11", installed])
+    assert [(one.version, one.chosen) for one in without] == [(installed, False), ("1.9.11", False)]
+    wished = here.obtain(LIVEKIT, [Wish("1.13.6", None)], ["1.9.11"])
+    assert [(one.version, one.chosen) for one in wished] == [("1.13.6", True), ("1.9.11", False)]
 
 
 def test_the_stand_in_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ def test_the_labs_that_others_rely_on() -> None:
         {
             "server_name": "lab.test",
             "well_known": "file",
+            "further_livekit": [],
             "hosts": [{"name": "lab", "operator": "element_call", "image": "debian13", "access": True}],
         }
     ]

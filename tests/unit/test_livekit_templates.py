@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -52,6 +53,32 @@ def test_no_file_holds_the_secret() -> None:
 
 
 CLUSTER = {"matrixrtc_redis_password": "the-password-of-redis"}
+
+
+def unit_lines(**given: Any) -> list[str]:
+    role = Role("livekit", **given)
+    return list(role.file("service.j2", role="common", common_unit=role.value("__livekit_unit")).splitlines())
+
+
+def test_rooms_are_kept_over_a_restart_unless_redis_has_them() -> None:
+    program = "-/usr/bin/python3 /opt/matrixrtc/kept_rooms"
+    what = "http://127.0.0.1:7880 /etc/matrixrtc/livekit/keys.yaml /run/matrixrtc-livekit/rooms.json"
+    lines = unit_lines()
+    assert f"ExecStartPost={program} return {what}" in lines
+    assert f"ExecStop={program} leave {what}" in lines
+    assert {"KillSignal=SIGKILL", "SuccessExitStatus=SIGKILL"} <= set(lines)
+    assert {"RuntimeDirectory=matrixrtc-livekit", "RuntimeDirectoryPreserve=restart"} <= set(lines)
+    clustered = unit_lines(livekit_cluster_redis={"address": "10.0.0.1:6379"}, **CLUSTER)
+    alone = ("ExecStop", "ExecStartPost", "RuntimeDirectory", "KillSignal", "SuccessExitStatus")
+    assert not [line for line in clustered if line.startswith(alone)]
+
+
+def test_the_program_that_keeps_rooms_has_all_that_it_imports() -> None:
+    parts = Role("livekit").value("__livekit_rooms_parts")
+    folder = Path(__file__).parents[2] / "plugins" / "module_utils"
+    texts = [(folder / f"{part}.py").read_text(encoding="utf-8") for part in parts]
+    needed = {name for text in texts for name in re.findall(r"^from \.(\w+) import", text, re.MULTILINE)}
+    assert needed | {"kept_rooms"} == set(parts)
 
 
 def test_one_node_has_nothing_of_a_cluster() -> None:
@@ -249,7 +276,7 @@ def test_host_that_refuses_or_hides_its_limits(answers: dict[str, str]) -> None:
 def test_unit_is_started_again_whatever_its_status() -> None:
     unit = Role("livekit").unit()
     assert (unit["Restart"], unit["StartLimitIntervalSec"]) == (["always"], ["0"])
-    assert (unit["KillMode"], unit["TimeoutStopSec"]) == (["mixed"], ["30"])
+    assert (unit["KillMode"], unit["TimeoutStopSec"]) == (["mixed"], ["10"])
     assert unit["LimitNOFILE"] == ["500000"]
     assert unit["User"] == ["livekit"]
 

@@ -105,6 +105,15 @@ def test_place_of_the_site_for_unknown_names_is_not_taken(nginx: FakeNginx) -> N
     assert apply(nginx.wish(), nginx.host()).changed
 
 
+def test_a_site_of_ours_that_is_first_already_may_change(nginx: FakeNginx) -> None:
+    nginx.enabled("operator.conf").unlink()
+    nginx.load()
+    assert apply(nginx.wish(), nginx.host()).changed
+    operator(nginx, "server { listen 443 ssl; server_name call.example.org; }\n", "zzz.conf")
+    other = CONTENT.replace("location / {", "location /other {")
+    assert apply(nginx.wish(content=other), nginx.host()).changed
+
+
 def test_proxy_protocol_of_the_socket_is_told(nginx: FakeNginx) -> None:
     operator(nginx, "server { listen 443 ssl proxy_protocol; server_name example.org; }\n")
     warnings = apply(nginx.wish(), nginx.host()).warnings

@@ -26,6 +26,7 @@ TOKEN_ROUTES = [f"{TOKEN}/sfu/get", f"{TOKEN}/get_token", f"{TOKEN}/delegate_del
 SFU_ROUTES = [f"{SFU}/rtc", f"{SFU}/rtc/v1", f"{SFU}/rtc/validate", f"{SFU}/rtc/v1/validate"]
 ADMINISTRATION = [f"{SFU}/twirp", "/twirp"]
 REVISION = "/.matrixrtc-revision"
+ROOMS = "/run/rooms.json"
 SET_ONCE = (
     "access_log",
     "client_body_buffer_size",
@@ -52,6 +53,7 @@ SITE: dict[str, Any] = {
     "__nginx_proxy_token_path": TOKEN,
     "__nginx_proxy_sfu_path": SFU,
     "__nginx_proxy_homeserver_comes": False,
+    "common_rooms_file": ROOMS,
 }
 
 
@@ -91,6 +93,18 @@ def locations(tree: tuple[Directive, ...]) -> dict[str, tuple[Directive, ...]]:
 
 def values(block: tuple[Directive, ...], name: str) -> list[str]:
     return [" ".join(one.arguments) for one in named(block, name)]
+
+
+def goal_of(block: tuple[Directive, ...]) -> str:
+    """Where requests of a location go that may have to wait."""
+    chosen = dict(one.arguments for one in named(block, "set"))
+    assert values(block, "proxy_pass") == ["$matrixrtc_goal$matrixrtc_path$is_args$args"]
+    return chosen["$matrixrtc_service"] + chosen["$matrixrtc_path"]
+
+
+def tries_again(place: str) -> bool:
+    """Whether a location is one of those that wait for a service."""
+    return bool(re.match(r"@matrixrtc_(pause|again)_\d$", place))
 
 
 def as_server(tree: tuple[Directive, ...]) -> Server:
@@ -135,15 +149,20 @@ def test_token_routes_reach_the_token_service_without_their_prefix(path: str) ->
 @pytest.mark.parametrize("path", SFU_ROUTES)
 def test_signalling_routes_reach_the_sfu_without_their_prefix(path: str) -> None:
     target = "http://127.0.0.1:7880" + path.removeprefix(SFU)
-    assert values(locations(parsed())[f"= {path}"], "proxy_pass") == [target]
+    assert goal_of(locations(parsed())[f"= {path}"]) == target
 
 
 @pytest.mark.parametrize("path", ADMINISTRATION)
 def test_administration_is_refused_before_it_is_passed_on(path: str) -> None:
-    first, second = locations(parsed())[f"^~ {path}"]
+    first, *rest = locations(parsed())[f"^~ {path}"]
     assert (first.name, first.arguments) == ("if", ("($matrixrtc_is_local", "=", "0)"))
     assert [(one.name, *one.arguments) for one in first.block or ()] == [("return", "403")]
-    assert (second.name, *second.arguments) == ("proxy_pass", "http://127.0.0.1:7880/twirp")
+    assert goal_of(tuple(rest)) == "http://127.0.0.1:7880$matrixrtc_admin_path"
+    ((entry, value),) = map_of(parsed(), "$matrixrtc_admin_path")
+    match = pattern_of(entry).search(f"{path}/livekit.RoomService/ListRooms")
+    assert match
+    assert (value, match["matrixrtc_admin"]) == ("$matrixrtc_admin", "/twirp/livekit.RoomService/ListRooms")
+    assert not pattern_of(entry).search(f"{path}/a b"), "what is decoded goes into a request line"
 
 
 def test_methods_are_left_to_the_token_service_except_for_its_health() -> None:
@@ -204,15 +223,16 @@ def test_only_answers_of_nginx_itself_have_a_cors_header() -> None:
             for one in named(block, "add_header")
             if one.arguments[0].startswith("Access-Control")
         ]
-        assert found == ([("Access-Control-Allow-Origin", "*", "always")] if place.startswith("@") else []), (
-            place
-        )
+        own = place.startswith("@") and not tries_again(place)
+        assert found == ([("Access-Control-Allow-Origin", "*", "always")] if own else []), place
 
 
 @pytest.mark.parametrize("status", ["413", "429", "502", "503", "504"])
 def test_answers_of_nginx_itself_are_json_with_their_status(status: str) -> None:
     tree = parsed()
-    (name,) = [one.split()[1] for one in values(server_block(tree), "error_page") if one.split()[0] == status]
+    (name,) = [
+        one.split()[-1] for one in values(server_block(tree), "error_page") if one.split()[0] == status
+    ]
     block = locations(tree)[name]
     assert values(block, "default_type") == ["application/json"]
     (answer,) = [one.arguments for one in named(block, "return")]
@@ -225,7 +245,9 @@ def test_answers_of_nginx_itself_are_json_with_their_status(status: str) -> None
 
 def test_answers_of_services_stay_as_they_are() -> None:
     assert values(server_block(parsed()), "proxy_intercept_errors") == ["off"]
-    assert not [place for place, block in locations(parsed()).items() if named(block, "error_page")]
+    assert not [
+        place for place, block in locations(parsed()).items() if named(block, "proxy_intercept_errors")
+    ]
 
 
 def test_every_level_that_adds_a_header_adds_all() -> None:
@@ -263,12 +285,58 @@ def test_only_signalling_is_upgraded() -> None:
     assert request_headers(server_block(tree))["Connection"] == ""
     for place, block in locations(tree).items():
         headers = request_headers(block)
-        is_signalling = place.removeprefix("= ") in SFU_ROUTES
+        is_signalling = place.removeprefix("= ") in SFU_ROUTES or place.startswith("@matrixrtc_again_")
         assert bool(headers) == is_signalling, place
         if is_signalling:
-            assert (headers["Upgrade"], headers["Connection"]) == ("$http_upgrade", "$matrixrtc_connection")
+            assert (headers["Upgrade"], headers["Connection"]) == (
+                "$matrixrtc_upgrade",
+                "$matrixrtc_connection",
+            )
             assert headers.keys() == request_headers(server_block(tree)).keys()
+    assert map_of(tree, "$matrixrtc_upgrade") == [("~^/rtc", "$http_upgrade")]
     assert map_of(tree, "$matrixrtc_connection") == [("", "")]
+
+
+# A service that is restarted
+
+
+def test_a_service_that_is_away_is_asked_again_and_again_within_five_seconds() -> None:
+    tree = parsed()
+    places = locations(tree)
+    seen, waited, place = [], 0.0, f"= {TOKEN_ROUTES[0]}"
+    while place != "@matrixrtc_bad_gateway":
+        seen.append(place)
+        waited += sum(float(one.removesuffix("ms")) for one in values(places[place], "resolver_timeout"))
+        (place,) = [one.split()[-1] for one in values(places[place], "error_page") if one.startswith("502 ")]
+    assert len(seen) == 9  # with the answer itself these are the 10 redirections that nginx allows
+    assert 4000 < waited < 5000
+    assert values(server_block(tree), "recursive_error_pages") == ["on"]
+    for route in (*TOKEN_ROUTES, *SFU_ROUTES):
+        assert "502 = @matrixrtc_pause_1" in values(places[f"= {route}"], "error_page")
+    assert not named(places[f"= {TOKEN}/healthz"], "error_page"), "its health is what it is"
+
+
+def test_nobody_comes_to_the_sfu_before_its_rooms_but_not_for_ever() -> None:
+    places = locations(parsed())
+    for route in SFU_ROUTES:
+        block = places[f"= {route}"]
+        assert f"$matrixrtc_away {ROOMS}" in values(block, "set")
+        (held,) = named(block, "if")
+        assert held.arguments == ("(-f", "$matrixrtc_away)")
+        assert values(held.block or (), "set") == ["$matrixrtc_goal http://127.0.0.1:9"]
+    for route in TOKEN_ROUTES:
+        assert "$matrixrtc_away " in values(places[f"= {route}"], "set")
+    held = [place for place, block in places.items() if place.startswith("@") and named(block, "if")]
+    assert held == [f"@matrixrtc_again_{number}" for number in (1, 2, 3)]
+
+
+def test_an_error_of_nginx_itself_is_the_same_at_every_level() -> None:
+    tree = parsed()
+    own = {one for one in values(server_block(tree), "error_page") if not one.startswith("502")}
+    assert len(own) == 4
+    for place, block in locations(tree).items():
+        pages = values(block, "error_page")
+        assert not pages or "_pause_" in place or own <= set(pages), place
 
 
 # Limits
@@ -502,7 +570,7 @@ def test_signalling_goes_to_every_node_and_past_one_that_is_gone() -> None:
     assert servers_of == ["127.0.0.1:7880", "10.0.0.2:7880", "10.0.0.3:7880"]
     for route in SFU_ROUTES:
         block = locations(tree)[f"= {route}"]
-        assert values(block, "proxy_pass") == [f"http://matrixrtc_sfu_nodes{route.removeprefix(SFU)}"]
+        assert goal_of(block) == f"http://matrixrtc_sfu_nodes{route.removeprefix(SFU)}"
         assert values(block, "proxy_next_upstream") == ["error timeout"]
     for route in TOKEN_ROUTES:
         assert values(locations(tree)[f"= {route}"], "proxy_pass")[0].startswith("http://127.0.0.1:8080")

@@ -20,8 +20,15 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.rotation import 
     Ledger,
     Pair,
     RotationError,
+    abort,
+    begin,
     chosen,
+    leaked,
     read,
+    restarts,
+    settle,
+    sign,
+    stamp,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.rotation_steps import (
     Asked,
@@ -334,3 +341,18 @@ def test_a_settled_ledger_leaves_its_secret_to_the_host(world: World) -> None:
     store(world.ledger_path, world.secret_path, Ledger(SETTLED, Pair(NEW.key)), Ledger(REPLACE, NEW))
     assert Path(world.secret_path).read_text().strip() == NEW.secret
     assert stat.S_IMODE(os.stat(world.secret_path).st_mode) == 0o600
+
+
+def test_what_is_going_to_be_restarted_is_told_before() -> None:
+    preparing = begin(OLD, NEW)
+    signing = sign(preparing)
+    stamped = stamp(signing, 1)
+    both = ("livekit", "lk-jwt-service")
+    assert restarts(None, preparing, over=False) == both
+    assert restarts(preparing, preparing, over=False) == both
+    assert restarts(signing, signing, over=False) == ("lk-jwt-service",)
+    assert restarts(stamped, stamped, over=False) == ()
+    assert restarts(stamped, stamped, over=True) == ("livekit",)
+    assert restarts(preparing, abort(preparing), over=False) == ("livekit",)
+    assert restarts(None, leaked(OLD, NEW, None), over=False) == both
+    assert restarts(settle(stamped), settle(stamped), over=False) == restarts(None, None, over=False) == ()

@@ -7,9 +7,15 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
-from ansible_collections.matrixrtc.backend.plugins.module_utils.running_calls import Source, running_calls
+from ansible_collections.matrixrtc.backend.plugins.module_utils.running_calls import (
+    Source,
+    make_rooms,
+    rooms_of,
+    running_calls,
+)
 from ansible_collections.matrixrtc.backend.plugins.module_utils.stuck_sfu import signed_token
 
 NEW, OLD = "n" * 32, "o" * 32
@@ -21,6 +27,7 @@ class LiveKit(BaseHTTPRequestHandler):
     """LiveKit's API and its metrics. It was started with the old secret."""
 
     metrics = METRICS
+    made: ClassVar[list[object]] = []
 
     def log_message(self, *_words: object) -> None:
         pass
@@ -36,6 +43,10 @@ class LiveKit(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/CreateRoom"):
+            self.made.append(asked)
+            self.answer(200, "{}")
+            return
         name = asked.get("room")
         grants = {"roomAdmin": True, "room": name} if name else {"roomList": True}
         if self.headers["Authorization"] not in [f"Bearer {signed_token('k', OLD, grants)}"]:
@@ -43,7 +54,8 @@ class LiveKit(BaseHTTPRequestHandler):
         elif name:
             self.answer(200, json.dumps({"participants": [{"identity": who} for who in PEOPLE[name]]}))
         else:
-            self.answer(200, json.dumps({"rooms": [{"name": room} for room in PEOPLE]}))
+            rooms = [{"name": room, "departure_timeout": 20, "num_participants": 1} for room in PEOPLE]
+            self.answer(200, json.dumps({"rooms": rooms}))
 
 
 @pytest.fixture
@@ -96,3 +108,18 @@ def test_an_sfu_that_cannot_be_asked_is_not_idle(keys: Path, text: str, why: str
     found = running_calls(Source("http://127.0.0.1:1", str(keys)))
     assert found.busy
     assert why in str(found)
+
+
+def test_rooms_are_made_again_with_their_settings_and_without_what_was_counted(url: str, keys: Path) -> None:
+    source = Source(url, str(keys))
+    rooms = rooms_of(source)
+    assert rooms == [{"name": room, "departure_timeout": 20} for room in PEOPLE]
+    LiveKit.made.clear()
+    assert make_rooms(source, rooms) == ""
+    assert sorted(map(str, LiveKit.made)) == sorted(map(str, rooms))
+
+
+def test_an_sfu_that_does_not_answer_has_no_rooms_and_takes_none(keys: Path) -> None:
+    source = Source("http://127.0.0.1:1", str(keys))
+    assert rooms_of(source) == []
+    assert "CreateRoom" in make_rooms(source, [{"name": "a"}])
