@@ -15,6 +15,7 @@ from .call_attendee import MEMBERSHIP, ROOM, STICKY, TRANSPORT, Attendee, Broken
 from .call_media import trust
 from .call_membership import COMPATIBILITY, MATRIX_2_0
 from .call_room import Caller, CallRoom
+from .call_sessions import tone_of
 from .call_signal import Listener, SignalError
 from .call_sites_figures import Outcome, SitesFigures, Trial, figures_of
 from .call_sites_verdicts import all_verdicts
@@ -23,7 +24,6 @@ from .endpoint_site import Site, discover
 from .http_client import HttpClient
 from .matrix_client import STICKY_EVENTS, MatrixClient, MatrixError
 
-FIRST_TONE, TONE_STEP = 430.0, 70.0  # Hz
 POLL = 0.05  # seconds
 KNOCK_TIMEOUT = 4.0
 PUBLISH_TIMEOUT = 2.0
@@ -95,7 +95,7 @@ class SitesCall:
                 self.attendees += found.attendees
                 self.unknown.update(found.unknown)
         for number, attendee in enumerate(self.attendees):
-            attendee.tone = FIRST_TONE + number * TONE_STEP
+            attendee.tone = tone_of(number)
         self.room = CallRoom([attendee.caller for attendee in self.attendees])
 
     def attempt(self, attendee: Attendee, step: str, work: Callable[[], None]) -> None:

@@ -100,6 +100,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_sessions import session
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import (
     NoAccessError,
@@ -111,11 +112,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.load_media impor
     LoadParticipant,
     run,
 )
-from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import (
-    Account,
-    MatrixClient,
-    MatrixError,
-)
+from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import MatrixClient, MatrixError
 
 MOST, LONGEST = 100, 300
 PAUSE = 0.15  # seconds between token requests: below the limit per client that the role nginx_proxy sets
@@ -128,8 +125,7 @@ def participants(site: Site, client: MatrixClient, options: dict[str, Any]) -> l
     room = f"!load-{os.urandom(6).hex()}:{site.server_name}"
     people = []
     for number in range(options["participants"]):
-        one = Account(account.user_id, f"LOAD{number}")
-        access = publishing_access(site, openid, room, one)
+        access = publishing_access(site, openid, room, session(account, number))
         people.append(LoadParticipant(access, options["video"] if number < options["publishers"] else ""))
         time.sleep(PAUSE)
     return people
