@@ -9,7 +9,6 @@ token service asks for none. Over TLS the connection goes through a door of ours
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from .call_door import HERE, Door
 from .call_media import Participant, Report, Seat, trust
-from .call_sessions import Talker, names_of, seats_of
+from .call_sessions import Talker, made_up_room, names_of, seats_of
 from .call_signal import Listener, Relay, SignalError
 from .call_token import legacy_identity
 from .checks import Check, Fault, Outline
@@ -75,7 +74,7 @@ RELAY_CHECKS = {
 def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
     """Both accounts with a token each, for one room. Raises MatrixError and NoAccessError."""
     base_url = discover(plan.site).base_url
-    room = f"!relay-{os.urandom(6).hex()}:{plan.site.server_name}"
+    room = made_up_room(plan.site, "relay")
     found = []
     for token in plan.tokens:
         client = MatrixClient(base_url, token, plan.site.http)

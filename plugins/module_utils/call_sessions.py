@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .call_media import KEY_LENGTH, Seat
+from .endpoint_site import Site
 from .endpoint_token import Access
 from .matrix_client import Account
 
@@ -32,6 +33,11 @@ class Talker:
 def session(account: Account, number: int) -> Account:
     """One more session of an account, in a call of which the number is not taken yet."""
     return Account(account.user_id, f"PROBE{number}")
+
+
+def made_up_room(site: Site, purpose: str) -> str:
+    """The id of a room that no homeserver knows of. The token service asks none."""
+    return f"!{purpose}-{os.urandom(6).hex()}:{site.server_name}"
 
 
 def names_of(accounts: Sequence[Account]) -> list[str]:

@@ -279,12 +279,11 @@ call:
       elements: dict
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_attendee import Home
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_attendee import Home, full_access
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError, load_sdk
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_membership import COMPATIBILITY, MODES
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof import KILL, Plan, place_call
@@ -345,11 +344,6 @@ ARGUMENTS = {
     "ca_file": {"type": "str", "default": ""},
     "timeout": {"type": "float", "default": 12},
 }
-
-
-def full_access(server_name: str, listed: Sequence[str] | None) -> tuple[str, ...]:
-    """Whose users may publish on a site's SFU; nobody when that is not known."""
-    return () if listed is None else tuple(listed) or (server_name,)
 
 
 def sites_plan(options: dict[str, Any], http: HttpClient) -> SitesPlan:

@@ -94,13 +94,12 @@ load:
   type: dict
 """
 
-import os
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_sessions import session
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_sessions import made_up_room, session
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import (
     NoAccessError,
@@ -122,7 +121,7 @@ def participants(site: Site, client: MatrixClient, options: dict[str, Any]) -> l
     """Everybody with a token of their own. Raises NoAccessError and MatrixError."""
     account = client.whoami()
     openid = client.openid_token(account.user_id)
-    room = f"!load-{os.urandom(6).hex()}:{site.server_name}"
+    room = made_up_room(site, "load")
     people = []
     for number in range(options["participants"]):
         access = publishing_access(site, openid, room, session(account, number))

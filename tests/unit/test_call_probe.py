@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.matrixrtc.backend.plugins.modules.call_probe import full_access, wrong
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_attendee import full_access
+from ansible_collections.matrixrtc.backend.plugins.modules.call_probe import wrong
 
 
 def site(name: str) -> dict[str, Any]:
