@@ -17,6 +17,7 @@ from itertools import cycle
 
 from .call_figures import Figures, Media
 from .call_ice import survey
+from .call_ipv6 import prove_ipv6
 from .call_media import ChildParticipant, Participant, Seat, trust
 from .call_membership import DELEGATED_DELAY
 from .call_room import Caller, CallRoom, both
@@ -254,6 +255,7 @@ class Call:
                 await asyncio.gather(*[one.leave() for one in further])
                 await asyncio.sleep(SETTLE)
             await self.break_off(second, media)
+            await self.over_ipv6(media)
         finally:
             talk.cancel()
             leaving = [one.leave() for one in (first, second, *further, spy) if one]
@@ -282,6 +284,12 @@ class Call:
             return
         self.figures.membership_stayed = round(stayed, 3)
         self.keep(leave_verdict(early, stayed, self.plan.leave_timeout, self.plan.break_off == KILL), start)
+
+    async def over_ipv6(self, media: Media) -> None:
+        """Two of the callers once more, over IPv6 alone; if there was no call, that may be why."""
+        start = time.monotonic()
+        callers = [] if any(report.error for report in media.reports) else self.room.callers[:2]
+        self.keep(await prove_ipv6(self.site, media.survey, callers, self.plan.timeout), start)
 
     def delegate_late(self, caller: Caller) -> None:
         """Hand the leave over while already connected.

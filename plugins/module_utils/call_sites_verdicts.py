@@ -307,7 +307,7 @@ def access_verdict(outcome: Outcome, home: Home) -> Check:
 
 
 def rights_verdict(outline: Outline, home: Home, trials: Sequence[Trial]) -> Check:
-    """What came of trials on the SFU of a site. It is only told where nobody knows the list of full access."""
+    """What came of trials on the SFU of a site; only told where nobody knows the list of full access."""
     outline = replace(outline, expected=expected_access(trials))
     tried = [trial for trial in trials if not trial.no_token]
     if not tried:

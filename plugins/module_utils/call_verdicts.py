@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from .call_figures import Media
 from .call_ice import answering
+from .call_ipv6 import IPV6
 from .call_media import Report, View, frames_per_second
 from .call_sessions import SPEAKERS
 from .call_tokens import TOKENS
@@ -279,6 +280,7 @@ IN_ORDER = (
     ENCRYPTION,
     PATH,
     LEAVE,
+    IPV6,
     CLEANUP,
 )
 

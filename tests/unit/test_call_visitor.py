@@ -1,4 +1,4 @@
-"""A user of another homeserver on a site's SFU: gets into calls that are there, and begins none unless listed."""
+"""A user of another homeserver gets into calls that are there, and begins none unless listed."""
 
 from __future__ import annotations
 
