@@ -197,8 +197,8 @@ def judged(found: IPv6Site, reports: Sequence[Report]) -> Check:
         return IPV6.fail("; ".join(broken), NO_CALL)
     frames = [report.frames for report in reports]
     # The address of a peer-reflexive candidate is hidden; one of the other family cannot be among them.
-    over_ipv6 = bool(paths) and all(":" in path.remote_address or not path.remote_address for path in paths)
-    if min(frames) < LEAST_FRAMES or not over_ipv6:
+    over_ipv6 = all(":" in path.remote_address or not path.remote_address for path in paths)
+    if min(frames) < LEAST_FRAMES or not over_ipv6 or not all(report.paths for report in reports):
         return IPV6.fail(f"{ways}; {min(frames)} pictures", NO_CALL)
     entrance = "" if found.records else "; no AAAA record, so the token and the signalling came over IPv4"
     return IPV6.ok(f"{ways}; {sum(frames)} pictures{entrance}")
