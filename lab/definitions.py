@@ -39,12 +39,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a site; `access`: whether it is in the inventory, or somebody else's."""
+    """One host of a site; `access`: whether it is in the inventory, or somebody else's.
+
+    `ipv6`: whether its SFU is reached over IPv6 as well.
+    """
 
     name: str
     operator: Operator
     image: str
     access: bool = True
+    ipv6: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,11 @@ class Lab:
     def places(self) -> tuple[tuple[Site, Host], ...]:
         """Every host with the site that it belongs to."""
         return tuple((site, host) for site in self.sites for host in site.hosts)
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether some host is reached over IPv6, so that the network needs it."""
+        return any(host.ipv6 for _site, host in self.places)
 
     @property
     def has_call_page(self) -> bool:

@@ -118,7 +118,13 @@ def _create(here: Surroundings, host: str, image: str, files: list[HostFile], **
     names = here.plan.names[host]
     network = network_name(here.lab.name)
     address = here.plan.addresses[host]
-    endpoint = EndpointConfig(here.client.api.api_version, ipv4_address=address, aliases=names)
+    endpoint = EndpointConfig(
+        here.client.api.api_version,
+        ipv4_address=address,
+        ipv6_address=here.plan.ipv6.get(host),
+        aliases=names,
+    )
+    entries = [*here.plan.hosts_entries().items(), *here.plan.ipv6_entries().items()]
     try:
         container = here.client.containers.create(
             image,
@@ -127,7 +133,8 @@ def _create(here: Surroundings, host: str, image: str, files: list[HostFile], **
             labels={LAB_LABEL: here.lab.name},
             network=network,
             networking_config={network: endpoint},
-            extra_hosts=here.plan.hosts_entries(),
+            # a name may stand there twice; the type that is declared is narrower than what is taken
+            extra_hosts=[f"{name}:{known}" for name, known in entries],  # type: ignore[arg-type]
             **options,
         )
     except ImageNotFound as error:

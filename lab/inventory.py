@@ -27,12 +27,15 @@ GROUPS = {"matrixrtc_rtc": "rtc", "matrixrtc_homeserver": "homeserver", "matrixr
 _HEADER = "---\n# Written by `python -m lab up`; the next one overwrites it.\n"
 
 
-def build(lab: Lab, artifacts: Sequence[Artifact]) -> dict[str, Any]:
+def build(lab: Lab, artifacts: Sequence[Artifact], media_addresses: Mapping[str, str]) -> dict[str, Any]:
     """The content of hosts.yml. The first artifact of each component is the one hosts install.
 
-    A lab with an example inventory of its name has its groups from there.
+    A lab with an example inventory of its name has its groups from there. media_addresses: of hosts whose own
+    facts do not say which to use.
     """
     hosts = {host.name: host_variables(lab.name, site, host) for site, host in lab.places if host.access}
+    for name, address in media_addresses.items():
+        hosts[name]["matrixrtc_media_address"] = address
     children: dict[str, Any] = {} if example(lab) else _groups(lab)
     children["lab_client"] = {
         "hosts": {
@@ -105,17 +108,18 @@ def write(
     lab: Lab,
     artifacts: Sequence[Artifact],
     users: Mapping[str, Sequence[User]],
+    media_addresses: Mapping[str, str],
 ) -> None:
     """Write hosts.yml, and beside it the users of every site in files that only their owner can read.
 
-    users: by server name; the calls of a site are placed for its RTC host.
+    users: by server name; the calls of a site are placed for its RTC host. media_addresses: as of build.
     """
     if found := example(lab):
         # Ansible reads the files of a folder by name: what the lab writes is read later, and wins.
         write_public(folder / "example.yml", (found / "hosts.yml").read_text())
         shutil.copytree(found / "group_vars", folder / "group_vars", dirs_exist_ok=True)
         _fill_vault(folder / "group_vars" / "all")
-    write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts)))
+    write_public(folder / "hosts.yml", _HEADER + _yaml(build(lab, artifacts, media_addresses)))
     for site in lab.sites:
         people = users[site.server_name]
         tokens: dict[str, Any] = {

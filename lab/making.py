@@ -72,7 +72,9 @@ def make(this: Making, missing: set[str]) -> None:
     )
     hosts.create_all(here, missing, this.info.secrets, this.pool)
     _make_users(this, missing)
-    inventory.write(folder / "inventory", this.lab, this.info.artifacts, this.info.users)
+    inventory.write(
+        folder / "inventory", this.lab, this.info.artifacts, this.info.users, plan.media_addresses()
+    )
     write_public(folder / "sources.json", json.dumps(inventory.sources(this.info.artifacts), indent=2) + "\n")
     write_public(folder / "urls.json", json.dumps(this.lab.urls, indent=2) + "\n")
     this.info.hosts = sorted({*this.info.hosts, *missing})

@@ -49,6 +49,7 @@ MODULES = (
     "call_tokens",
     "call_relay",
     "call_sites_verdicts",
+    "call_visitor",
     "report_table",
 )
 CODE = re.compile(

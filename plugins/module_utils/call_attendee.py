@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -64,6 +64,11 @@ class Home:
     def trusts(self, server_name: str) -> bool:
         """Whether users of a server may publish on this site's SFU."""
         return self.full_access == ("*",) or server_name in self.full_access
+
+
+def full_access(server_name: str, listed: Sequence[str] | None) -> tuple[str, ...]:
+    """Whose users may publish on a site's SFU; nobody when that is not known."""
+    return () if listed is None else tuple(listed) or (server_name,)
 
 
 class BrokenError(Exception):

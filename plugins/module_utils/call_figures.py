@@ -14,18 +14,22 @@ from .call_stats import Received
 
 @dataclass
 class Media:
-    """What came of the media part. `spy` is the report of somebody without the keys."""
+    """What came of the media part. `spy` is the report of somebody without the keys.
+
+    `names`: how the participants are called, by identity.
+    """
 
     reports: list[Report] = field(default_factory=list)
     spy: Report | None = None
     survey: Survey = field(default_factory=Survey)
+    names: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Figures:
-    """What was measured, both directions together.
+    """What was measured, all directions together.
 
-    Times are in seconds. Those until something came are the slower participant's and count from the first
+    Times are in seconds. Those until something came are the slowest participant's and count from the first
     request for a token. `loss` is from 0 to 1. `series` has what each received, twice a second.
     """
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TCP_ATTEMPTS = 3
 FRAMES_PER_SECOND = 15
+FEW_FRAMES_PER_SECOND = 5  # of each where many are to be recognised at once
+AUDIO_PIECE = 100  # milliseconds
 KEY_INDEX = 0  # Element Call's first key
 KEY_LENGTH = 16  # bytes, as Element Call's
 POLL = 0.02  # seconds
@@ -47,7 +49,8 @@ class MissingSdkError(Exception):
 class Seat:
     """What one participant is to do. Keys are hexadecimal; `start` is a time.monotonic() of this host.
 
-    One who does not publish looks at what everybody sends, with the keys it was given.
+    One who does not publish looks at what everybody sends, with the keys it was given. One who publishes
+    without a `tone` sends pictures alone, and listens to nobody.
     """
 
     name: str
@@ -63,6 +66,16 @@ class Seat:
     relay_only: bool = False
     relays: tuple[tuple[str, str, str], ...] = ()
     start: float = 0.0
+
+    @property
+    def listens(self) -> bool:
+        """Whether sound is looked for."""
+        return bool(self.tone) or not self.publishes
+
+
+def frames_per_second(others: int) -> int:
+    """How many pictures one sends to others. One host receives all that goes on between its participants."""
+    return FRAMES_PER_SECOND if others < 2 else FEW_FRAMES_PER_SECOND
 
 
 @dataclass
@@ -146,7 +159,9 @@ class Participant:
         self.report = Report(seat.name)
         self._room: rtc.Room = rtc.Room()
         self._tasks: list[asyncio.Task[None]] = []
-        self._numbers: set[int] = set()
+        self._numbers: dict[
+            int, set[int]
+        ] = {}  # of the pictures that were recognised, by their sender's nonce
         self._known = {identity: (nonce, tone) for identity, _key, nonce, tone in seat.others}
         self._room.on("track_subscribed", self._subscribed)
 
@@ -174,7 +189,7 @@ class Participant:
         view = self.report.views.setdefault(participant.identity, View())
         if isinstance(track, rtc.RemoteVideoTrack):
             self._spawn(self._watch(track, nonce, view))
-        elif isinstance(track, rtc.RemoteAudioTrack):
+        elif isinstance(track, rtc.RemoteAudioTrack) and self.seat.listens:
             self._spawn(self._listen(track, tone, view))
 
     async def _watch(self, track: rtc.RemoteVideoTrack, nonce: int, view: View) -> None:
@@ -183,6 +198,7 @@ class Participant:
         from .call_pattern import SMALLEST, decode
 
         async for event in rtc.VideoStream(track, format=rtc.VideoBufferType.I420):
+            await asyncio.sleep(0)  # a queue that is never empty would let nobody else go on
             frame = event.frame
             if frame.width < SMALLEST:  # the black frame with which the SDK ends a stream
                 continue
@@ -194,7 +210,7 @@ class Participant:
             self.report.first_frame = self.report.first_frame or self._since_start()
             view.frames += 1
             view.first_frame = view.first_frame or self._since_start()
-            self._numbers.add(found[1])
+            self._numbers.setdefault(nonce, set()).add(found[1])
 
     async def _listen(self, track: rtc.RemoteAudioTrack, tone: float, view: View) -> None:
         import numpy
@@ -203,7 +219,9 @@ class Participant:
         from .call_tone import RATE, WINDOW, is_tone, strongest
 
         pieces: list[Any] = []
-        async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
+        stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1, frame_size_ms=AUDIO_PIECE)
+        async for event in stream:
+            await asyncio.sleep(0)
             pieces.append(numpy.frombuffer(event.frame.data, numpy.int16))
             if sum(len(piece) for piece in pieces) < WINDOW:
                 continue
@@ -270,25 +288,28 @@ class Participant:
                 return
 
     async def publish(self) -> None:
-        """Start to send the picture and the tone."""
+        """Start to send the picture, and the tone if there is one."""
         from livekit import rtc
 
         from .call_pattern import HEIGHT, WIDTH
         from .call_tone import RATE
 
-        camera, microphone = rtc.VideoSource(WIDTH, HEIGHT), rtc.AudioSource(RATE, 1)
+        camera = rtc.VideoSource(WIDTH, HEIGHT)
         picture = rtc.LocalVideoTrack.create_video_track("camera", camera)
-        sound = rtc.LocalAudioTrack.create_audio_track("microphone", microphone)
         await self._room.local_participant.publish_track(
             picture,
             rtc.TrackPublishOptions(
                 source=rtc.TrackSource.SOURCE_CAMERA, video_codec=rtc.VideoCodec.VP8, simulcast=False
             ),
         )
+        self._spawn(self._film(camera))
+        if not self.seat.tone:
+            return
+        microphone = rtc.AudioSource(RATE, 1)
+        sound = rtc.LocalAudioTrack.create_audio_track("microphone", microphone)
         await self._room.local_participant.publish_track(
             sound, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False)
         )
-        self._spawn(self._film(camera))
         self._spawn(self._hum(microphone))
 
     async def try_to_publish(self, timeout: float) -> str:
@@ -327,7 +348,7 @@ class Participant:
             data = encode(self.seat.nonce, number)
             camera.capture_frame(rtc.VideoFrame(WIDTH, HEIGHT, rtc.VideoBufferType.I420, data))
             number += 1
-            await asyncio.sleep(1 / FRAMES_PER_SECOND)
+            await asyncio.sleep(1 / frames_per_second(len(self.seat.others)))
 
     async def _hum(self, microphone: rtc.AudioSource) -> None:
         from livekit import rtc
@@ -340,7 +361,7 @@ class Participant:
             number += 1
 
     async def exchange(self, seconds: float, timeout: float) -> None:
-        """Wait until media was recognised for some seconds, or until the time is over."""
+        """Wait until everybody's media was recognised for some seconds, or until the time is over."""
         end = time.monotonic() + timeout
         counted = await self._count()
         while time.monotonic() < end:
@@ -348,10 +369,20 @@ class Participant:
             if self._since_start() - counted.at >= SAMPLE:
                 before, counted = counted, await self._count()
                 self.report.points.append(point(before, counted))
-            begun = max(self.report.first_frame, self.report.first_tone)
-            if self.report.first_frame and self.report.first_tone and self._since_start() - begun >= seconds:
+            begun = self._begun()
+            if begun and self._since_start() - begun >= seconds:
                 return
             await asyncio.sleep(POLL)
+
+    def _begun(self) -> float:
+        """When picture and tone of everybody were there, 0 as long as somebody's are missing."""
+        moments: list[float] = []
+        for identity, (_nonce, tone) in self._known.items():
+            view = self.report.views.get(identity, View())
+            moments += (
+                [view.first_frame, view.first_tone] if tone and self.seat.listens else [view.first_frame]
+            )
+        return max(moments) if moments and all(moments) else 0.0
 
     def _raise_errors(self) -> None:
         """A mistake of our own in the background must not pass for missing media."""
@@ -399,8 +430,9 @@ class Participant:
         # A current SDK uses one connection for both directions and calls it the publisher's.
         self.report.paths = [path for path in (selected_path(sent), selected_path(came)) if path]
         self.report.video, self.report.audio = received(sent + came, "video"), received(sent + came, "audio")
-        if self._numbers:
-            self.report.missed = max(self._numbers) - min(self._numbers) + 1 - len(self._numbers)
+        self.report.missed = sum(
+            max(numbers) - min(numbers) + 1 - len(numbers) for numbers in self._numbers.values()
+        )
 
     async def leave(self) -> None:
         """End the session with the SFU; the homeserver is told nothing."""

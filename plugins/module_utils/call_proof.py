@@ -1,35 +1,38 @@
 # Copyright (c) 2026 The matrixrtc.backend authors
 # SPDX-License-Identifier: Apache-2.0
-"""Place a call between two users as Element Call does, judge every step of it, and break it off.
+"""Place a call between users as Element Call does, judge every step of it, and break it off.
 
 One user takes the token of /sfu/get with the leave delegated, as Element Call does for its own SFU in
-compatibility mode, the other that of /get_token, as for somebody else's SFU; both land in one LiveKit room.
+compatibility mode, another that of /get_token, as for somebody else's SFU; both land in one LiveKit room.
+Of the call there may be more participants than accounts: these are further sessions, in the media part alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 from .call_figures import Figures, Media
 from .call_ice import survey
-from .call_media import KEY_LENGTH, ChildParticipant, Participant, Seat, trust
+from .call_ipv6 import prove_ipv6
+from .call_media import ChildParticipant, Participant, Seat, trust
 from .call_membership import DELEGATED_DELAY
 from .call_room import Caller, CallRoom, both
+from .call_sessions import Talker, names_of, seats_of, session
 from .call_tokens import Ticket, Tickets, ask_all, own_member_id
 from .call_verdicts import (
     ACCOUNTS,
     BAD_TOKENS,
-    IN_ORDER,
     LEAVE,
     NO_HOMESERVER,
     NO_HOMESERVER_ANY_MORE,
     accounts_verdict,
     cleanup_verdict,
     discovery_verdict,
+    in_order,
     leave_verdict,
     media_verdicts,
     membership_verdict,
@@ -41,10 +44,9 @@ from .checks import FAIL, Check
 from .endpoint_site import FOCI, SERVICE_URL, Site, discover, livekit_urls
 from .matrix_client import Account, MatrixClient, MatrixError
 
-TONES = (650.0, 1050.0)  # Hz; not harmonics of each other nor of mains hum
 POLL = 0.05  # seconds
 SURVEY_TIMEOUT = 4.0
-SETTLE = 1.5  # seconds until the token service has found a participant who was there before the delegation
+SETTLE = 1.5  # seconds until the token service has found who was there before, or has seen others off
 SPY = "somebody without the keys"
 DISCONNECT, KILL = "disconnect", "kill"
 
@@ -59,10 +61,13 @@ class CallBrokenError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """How the call is to be, times in seconds. A membership may stay `leave_timeout` after the break."""
+    """How the call is to be, times in seconds. A membership may stay `leave_timeout` after the break.
+
+    `participants`: how many there are, at least as many as `tokens`.
+    """
 
     site: Site
-    tokens: tuple[str, str]
+    tokens: tuple[str, ...]
     user_ids: tuple[str, ...] = ()
     homeserver_url: str = ""
     media_seconds: float = 3.0
@@ -71,45 +76,21 @@ class Plan:
     break_off: str = DISCONNECT
     force_tcp: bool = False
     prove_encryption: bool = True
+    participants: int = 2
 
 
 def make_seats(tickets: Sequence[Ticket], found: Tickets, force_tcp: bool) -> list[Seat]:
-    """Two seats with keys of their own and, from the third ticket, one who listens with wrong keys."""
-    keys = [os.urandom(KEY_LENGTH).hex() for _tone in TONES]
-    nonces = [int.from_bytes(os.urandom(2), "big") for _tone in TONES]
-    seats = []
-    for index, other in ((0, 1), (1, 0)):
-        seats.append(
-            Seat(
-                name=tickets[index].caller.account.user_id,
-                url=found.access[index].url,
-                jwt=found.access[index].jwt,
-                identity=tickets[index].identity,
-                key=keys[index],
-                nonce=nonces[index],
-                tone=TONES[index],
-                others=((tickets[other].identity, keys[other], nonces[other], TONES[other]),),
-                force_tcp=force_tcp,
-                start=found.started,
-            )
-        )
-    strangers = tuple(
-        (tickets[index].identity, os.urandom(KEY_LENGTH).hex(), nonces[index], TONES[index])
-        for index in (0, 1)
-    )
-    spy = Seat(
-        name=SPY,
-        url=found.access[2].url,
-        jwt=found.access[2].jwt,
-        identity=tickets[2].identity,
-        key=os.urandom(KEY_LENGTH).hex(),
-        nonce=0,
-        tone=0.0,
-        others=strangers,
-        publishes=False,
-        start=found.started,
-    )
-    return [*seats, spy]
+    """Seats with keys of their own and, from the last ticket, one who listens with wrong keys."""
+    names = [*names_of([ticket.caller.account for ticket in tickets[:-1]]), SPY]
+    talkers = [
+        Talker(names[place], ticket.identity, found.access[place]) for place, ticket in enumerate(tickets)
+    ]
+    seats = [replace(seat, force_tcp=force_tcp) for seat in seats_of(talkers[:-1], found.started)]
+    *_others, spy = seats_of(talkers, found.started)  # once more, and so with other keys
+    strangers = [
+        (seat.identity, spy.others[place][1], seat.nonce, seat.tone) for place, seat in enumerate(seats)
+    ]
+    return [*seats, replace(spy, others=tuple(strangers), publishes=False)]
 
 
 class Call:
@@ -122,6 +103,7 @@ class Call:
         self.figures = Figures(break_off=plan.break_off)
         self.base_url = plan.homeserver_url.rstrip("/")
         self.room = CallRoom(())
+        self.sessions: list[Caller] = []
         self.well_known: list[str] = []
         self.transport: dict[str, object] = {}
         self.delay = 0
@@ -162,8 +144,13 @@ class Call:
         except MatrixError as error:
             return ACCOUNTS.fail(str(error), BAD_TOKENS)
         self.room = CallRoom(callers)
-        self.figures.users = [caller.account.user_id for caller in callers]
-        return accounts_verdict(self.site, [caller.account for caller in callers], self.plan.user_ids)
+        self.sessions = [
+            replace(caller, account=session(caller.account, number))
+            for number, caller in zip(range(self.plan.participants - len(callers)), cycle(callers))
+        ]
+        self.figures.users = names_of([caller.account for caller in [*callers, *self.sessions]])
+        accounts = [caller.account for caller in callers]
+        return accounts_verdict(self.site, accounts, self.plan.user_ids, len(self.sessions))
 
     def find_transport(self) -> Check:
         """The homeserver's endpoint and the well-known must say the same to both users."""
@@ -212,43 +199,49 @@ class Call:
 
     def take_tokens(self) -> list[Seat]:
         """Ask both endpoints for both users. The second one hands over its leave, but not before TCP."""
-        first, second = self.room.callers
+        first, second, *others = self.room.callers
+        further = [*others, *self.sessions]
         delay = {} if self.plan.force_tcp else self.delegation(second)
         spy = own_member_id(first) + "#probe"
-        tickets = [
+        talking = [
             Ticket(first, own_member_id(first)),
             Ticket(second, delay=delay),
+            *[Ticket(caller) for caller in further],
             Ticket(first, spy),
-            Ticket(first),
-            Ticket(second, own_member_id(second)),
         ]
+        tickets = [*talking, Ticket(first), Ticket(second, own_member_id(second))]
         if self.site.behind_homeserver:  # those who talk come this way, and older clients still find theirs
             standalone = [replace(ticket, delay={}) for ticket in tickets]
-            tickets = [
+            talking = [
                 Ticket(first, own_member_id(first), behind=True),
                 Ticket(second, own_member_id(second), delay, behind=True),
+                *[Ticket(caller, own_member_id(caller), behind=True) for caller in further],
                 Ticket(first, spy, behind=True),
-                *standalone,
             ]
+            tickets = [*talking, *standalone]
         found = ask_all(self.site, self.room.room_id, self.room.callers, tickets)
         self.figures.time_to_token = round(found.seconds, 3)
         self.keep(found.check, found.started)
         if found.check.status == FAIL:
             raise CallBrokenError(found.check)
-        return make_seats(tickets, found, self.plan.force_tcp)
+        return make_seats(talking, found, self.plan.force_tcp)
 
     async def hold(self, seats: Sequence[Seat]) -> None:
-        """The media part: both talk, the address check runs beside them, the second one breaks off."""
-        first = Participant(seats[0])
-        second = ChildParticipant(seats[1]) if self.plan.break_off == KILL else Participant(seats[1])
-        spy = Participant(seats[2]) if self.plan.prove_encryption else None
-        media = Media()
+        """The media part: all talk, the address check runs beside them, the second one breaks off."""
+        *talking, listening = seats
+        first = Participant(talking[0])
+        second = ChildParticipant(talking[1]) if self.plan.break_off == KILL else Participant(talking[1])
+        further = [Participant(seat) for seat in talking[2:]]
+        spy = Participant(listening) if self.plan.prove_encryption else None
+        media = Media(names={seat.identity: seat.name for seat in talking})
         plan = self.plan
-        talk = asyncio.gather(*[one.run(plan.media_seconds, plan.timeout) for one in (first, second)])
+        talk = asyncio.gather(
+            *[one.run(plan.media_seconds, plan.timeout) for one in (first, second, *further)]
+        )
         try:
             # The address check has the spy's identity, and an identity can be in a room only once.
             media.survey = await asyncio.to_thread(
-                survey, self.site.http, seats[2].url, seats[2].jwt, SURVEY_TIMEOUT
+                survey, self.site.http, listening.url, listening.jwt, SURVEY_TIMEOUT
             )
             media.spy = await spy.run(0, plan.timeout) if spy else None
             media.reports = list(await talk)
@@ -258,16 +251,20 @@ class Call:
             self.checks += media_verdicts(
                 self.site, media, plan.media_seconds, plan.force_tcp, plan.prove_encryption
             )
+            if further:  # so that the token service has nothing else to do
+                await asyncio.gather(*[one.leave() for one in further])
+                await asyncio.sleep(SETTLE)
             await self.break_off(second, media)
+            await self.over_ipv6(media)
         finally:
             talk.cancel()
-            leaving = [one.leave() for one in (first, second, spy) if one]
+            leaving = [one.leave() for one in (first, second, *further, spy) if one]
             # Whoever could not leave in an orderly way is gone with this process.
             await asyncio.gather(*leaving, return_exceptions=True)
 
     async def break_off(self, participant: Participant | ChildParticipant, media: Media) -> None:
         """The second caller vanishes without a word to the homeserver; how long does its membership stay?"""
-        first, second = self.room.callers
+        first, second = self.room.callers[:2]
         if any(report.error for report in media.reports):
             self.checks.append(LEAVE.skip("not tried, because there was no call"))
             return
@@ -288,6 +285,12 @@ class Call:
         self.figures.membership_stayed = round(stayed, 3)
         self.keep(leave_verdict(early, stayed, self.plan.leave_timeout, self.plan.break_off == KILL), start)
 
+    async def over_ipv6(self, media: Media) -> None:
+        """Two of the callers once more, over IPv6 alone; if there was no call, that may be why."""
+        start = time.monotonic()
+        callers = [] if any(report.error for report in media.reports) else self.room.callers[:2]
+        self.keep(await prove_ipv6(self.site, media.survey, callers, self.plan.timeout), start)
+
     def delegate_late(self, caller: Caller) -> None:
         """Hand the leave over while already connected.
 
@@ -302,7 +305,7 @@ class Call:
 
     def wait_for_leave(self, start: float) -> float:
         """Seconds until the first caller sees the second one gone, or until the time is over."""
-        first, second = self.room.callers
+        first, second = self.room.callers[:2]
         while self.room.sees_member(first, second) and time.monotonic() - start < self.plan.leave_timeout:
             time.sleep(POLL)
         return time.monotonic() - start
@@ -316,7 +319,7 @@ class Call:
 
 
 def place_call(plan: Plan) -> tuple[list[Check], Figures]:
-    """Place the call. Every check of IN_ORDER comes back, skipped ones with the reason."""
+    """Place the call. Every check of one comes back, skipped ones with the reason."""
     trust(plan.site.http.ca_file)
     call = Call(plan)
     start = time.monotonic()
@@ -332,11 +335,4 @@ def place_call(plan: Plan) -> tuple[list[Check], Figures]:
     finally:
         call.close()
     call.figures.seconds = round(time.monotonic() - start, 3)
-    return in_order(call.checks, broken), call.figures
-
-
-def in_order(checks: Sequence[Check], broken: str) -> list[Check]:
-    """All checks in their order; what was not reached is skipped and points to what broke the call."""
-    done = {check.id: check for check in checks}
-    why = f"not tried, because {broken} failed" if broken else "not tried"
-    return [done.get(outline.id) or outline.skip(why) for outline in IN_ORDER]
+    return in_order(call.checks, broken, plan.participants), call.figures

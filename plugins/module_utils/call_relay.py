@@ -9,14 +9,14 @@ token service asks for none. Over TLS the connection goes through a door of ours
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .call_door import HERE, Door
-from .call_media import KEY_LENGTH, Participant, Report, Seat, trust
+from .call_media import Participant, Report, Seat, trust
+from .call_sessions import Talker, made_up_room, names_of, seats_of
 from .call_signal import Listener, Relay, SignalError
 from .call_token import legacy_identity
 from .checks import Check, Fault, Outline
@@ -29,7 +29,6 @@ UDP, TLS, TCP = "udp", "tls", "tcp"
 RELAYS = (UDP, TLS)
 URL = re.compile(r"(turns?):(\[[0-9a-fA-F:]+\]|[^:?]+)(?::(\d+))?(?:\?transport=(udp|tcp))?\Z")
 LEAST_FRAMES = 5
-TONES = (650.0, 1050.0)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ RELAY_CHECKS = {
 def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
     """Both accounts with a token each, for one room. Raises MatrixError and NoAccessError."""
     base_url = discover(plan.site).base_url
-    room = f"!relay-{os.urandom(6).hex()}:{plan.site.server_name}"
+    room = made_up_room(plan.site, "relay")
     found = []
     for token in plan.tokens:
         client = MatrixClient(base_url, token, plan.site.http)
@@ -87,22 +86,12 @@ def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
 
 def seats(people: Sequence[tuple[Account, Access]]) -> list[Seat]:
     """A seat for each, who knows the other's key."""
-    secrets = [(os.urandom(KEY_LENGTH).hex(), int.from_bytes(os.urandom(2), "big"), tone) for tone in TONES]
-    names = [legacy_identity(account.user_id, account.device_id) for account, _access in people]
-    return [
-        Seat(
-            name=people[own][0].user_id,
-            url=people[own][1].url,
-            jwt=people[own][1].jwt,
-            identity=names[own],
-            key=secrets[own][0],
-            nonce=secrets[own][1],
-            tone=secrets[own][2],
-            others=((names[other], *secrets[other]),),
-            relay_only=True,
-        )
-        for own, other in ((0, 1), (1, 0))
+    names = names_of([account for account, _access in people])
+    talkers = [
+        Talker(names[place], legacy_identity(account.user_id, account.device_id), access)
+        for place, (account, access) in enumerate(people)
     ]
+    return [replace(seat, relay_only=True) for seat in seats_of(talkers)]
 
 
 def kind_of(url: str) -> tuple[str, str, int]:

@@ -176,6 +176,20 @@ def answer_to(offer: str, user: str, password: str) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
+def websocket_frame(first: int, data: bytes, masked: bool) -> bytes:
+    """A frame whose first byte has flags and kind; RFC 6455 wants those of clients to be masked."""
+    mask = os.urandom(4) if masked else b""
+    flag = 0x80 if masked else 0
+    if len(data) < 126:
+        length = bytes([flag | len(data)])
+    elif len(data) < 1 << 16:
+        length = bytes([flag | 126]) + struct.pack(">H", len(data))
+    else:
+        length = bytes([flag | 127]) + struct.pack(">Q", len(data))
+    covered = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data)) if masked else data
+    return bytes([first]) + length + mask + covered
+
+
 class Websocket:
     """A websocket client: text and fragments are joined, pings answered.
 
@@ -260,15 +274,8 @@ class Websocket:
 
         Raises SignalError when the other side is gone.
         """
-        mask = os.urandom(4)
-        length = (
-            bytes([0x80 | len(data)])
-            if len(data) < 126
-            else bytes([0x80 | 126]) + struct.pack(">H", len(data))
-        )
-        masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
         try:
-            self._socket.sendall(bytes([0x80 | kind]) + length + mask + masked)
+            self._socket.sendall(websocket_frame(0x80 | kind, data, masked=True))
         except OSError as error:
             raise SignalError(f"the SFU closed the connection: {error}") from error
 

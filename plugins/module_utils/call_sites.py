@@ -12,18 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from .call_attendee import MEMBERSHIP, ROOM, STICKY, TRANSPORT, Attendee, BrokenError, Home
-from .call_media import trust
+from .call_media import Participant, trust
 from .call_membership import COMPATIBILITY, MATRIX_2_0
 from .call_room import Caller, CallRoom
+from .call_sessions import tone_of
 from .call_signal import Listener, SignalError
 from .call_sites_figures import Outcome, SitesFigures, Trial, figures_of
 from .call_sites_verdicts import all_verdicts
 from .checks import Check
 from .endpoint_site import Site, discover
+from .endpoint_token import Access
 from .http_client import HttpClient
 from .matrix_client import STICKY_EVENTS, MatrixClient, MatrixError
 
-FIRST_TONE, TONE_STEP = 430.0, 70.0  # Hz
 POLL = 0.05  # seconds
 KNOCK_TIMEOUT = 4.0
 PUBLISH_TIMEOUT = 2.0
@@ -51,18 +52,18 @@ class Found:
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_attendees(plan: SitesPlan, home: Home) -> Found:
+def find_attendees(http: HttpClient, home: Home) -> Found:
     """The users of one site."""
 
     def none(why: str) -> Found:
         return Found(unknown={home.server_name: why})
 
-    base_url = home.homeserver_url or discover(Site(home.server_name, "", "", "", plan.http)).base_url
+    base_url = home.homeserver_url or discover(Site(home.server_name, "", "", "", http)).base_url
     if not base_url:
         return none("the client well-known does not say where the homeserver is")
     found = []
     for token in home.tokens:
-        client = MatrixClient(base_url.rstrip("/"), token, plan.http)
+        client = MatrixClient(base_url.rstrip("/"), token, http)
         try:
             account = client.whoami()
         except MatrixError as error:
@@ -71,9 +72,34 @@ def find_attendees(plan: SitesPlan, home: Home) -> Found:
             return none(
                 f"{account.user_id} ({account.device_id or 'no device'}) is no user with a device of it"
             )
-        found.append(Attendee(home, Caller(client, account), plan.http))
+        found.append(Attendee(home, Caller(client, account), http))
     missing = {name for name in home.user_ids if name} - {attendee.name for attendee in found}
     return none(f"no token is that of {', '.join(sorted(missing))}") if missing else Found(tuple(found))
+
+
+def knock(trial: Trial, take: Callable[[], tuple[Access, str]]) -> Trial:
+    """Try to cause a room on the SFU of another site. `take` gives a token for one that is not there."""
+    visitor = trial.visitor
+    try:
+        access, _identity = take()
+    except BrokenError as broken:
+        trial.no_token = str(broken)
+        return trial
+    trial.granted = visitor.tokens[trial.service_url].can_publish
+    try:
+        Listener(visitor.http, access.url, access.jwt, KNOCK_TIMEOUT).close()
+        trial.room = ""
+    except SignalError as error:
+        trial.room = str(error)
+    return trial
+
+
+async def try_to_publish(trial: Trial, host: Participant) -> None:
+    """Whoever is connected to an SFU of others tries to send there, too; does its own user see that?"""
+    connection = trial.visitor.connections[trial.service_url]
+    trial.publish = await connection.try_to_publish(PUBLISH_TIMEOUT)
+    if host.sees_tracks_of(connection.seat.identity):
+        trial.publish = ""
 
 
 @dataclass
@@ -91,11 +117,11 @@ class SitesCall:
     def find_everybody(self) -> None:
         """Whose tokens these are."""
         with ThreadPoolExecutor(max_workers=len(self.plan.homes)) as pool:
-            for found in pool.map(lambda home: find_attendees(self.plan, home), self.plan.homes):
+            for found in pool.map(lambda home: find_attendees(self.plan.http, home), self.plan.homes):
                 self.attendees += found.attendees
                 self.unknown.update(found.unknown)
         for number, attendee in enumerate(self.attendees):
-            attendee.tone = FIRST_TONE + number * TONE_STEP
+            attendee.tone = tone_of(number)
         self.room = CallRoom([attendee.caller for attendee in self.attendees])
 
     def attempt(self, attendee: Attendee, step: str, work: Callable[[], None]) -> None:
@@ -143,26 +169,17 @@ class SitesCall:
             self.trials += pool.map(lambda pair: self.knock(pair[0], pair[1], behind=True), wired)
 
     def knock(self, visitor: Attendee, host: Attendee, behind: bool = False) -> Trial:
-        """Try to cause a room on the SFU of another site."""
-        trial = Trial(visitor, host.home, host.service_url, behind)
+        """Try to cause a room on the SFU of another site, by one of two ways."""
         room_id, member_id = self.room.room_id, f"{visitor.foreign_member}#knock"
-        try:
+
+        def take() -> tuple[Access, str]:
             if behind:
-                access, _identity = visitor.federated_token(
+                return visitor.federated_token(
                     host.home.server_name, host.sfu_url, host.service_url, room_id, member_id
                 )
-            else:
-                access, _identity = visitor.foreign_token(host.service_url, room_id, member_id)
-        except BrokenError as broken:
-            trial.no_token = str(broken)
-            return trial
-        trial.granted = visitor.tokens[host.service_url].can_publish
-        try:
-            Listener(visitor.http, access.url, access.jwt, KNOCK_TIMEOUT).close()
-            trial.room = ""
-        except SignalError as error:
-            trial.room = str(error)
-        return trial
+            return visitor.foreign_token(host.service_url, room_id, member_id)
+
+        return knock(Trial(visitor, host.home, host.service_url, behind), take)
 
     async def hold(self) -> None:
         """Everybody joins and looks at everybody else; then trials, and somebody vanishes."""
@@ -222,14 +239,10 @@ class SitesCall:
         return bool(view.first_frame and view.first_tone) and lasted >= self.plan.media_seconds
 
     async def try_to_publish(self, trial: Trial) -> None:
-        """Whoever is connected to an SFU of others tries to send there, too; does its own user see that?"""
+        """As the function of that name, if both are there."""
         hosts = [one for one in self.attendees if one.home is trial.home and one.joined]
-        connection = trial.visitor.connections.get(trial.service_url)
-        if connection is None or not hosts:
-            return
-        trial.publish = await connection.try_to_publish(PUBLISH_TIMEOUT)
-        if hosts[0].connections[trial.service_url].sees_tracks_of(connection.seat.identity):
-            trial.publish = ""
+        if hosts and trial.service_url in trial.visitor.connections:
+            await try_to_publish(trial, hosts[0].connections[trial.service_url])
 
     async def break_off(self) -> None:
         """One vanishes without a word to the homeserver; how long do users of another site still see them?"""

@@ -301,8 +301,14 @@ def watch_fault(one: Attendee, other: Attendee) -> Fault:
 
 def access_verdict(outcome: Outcome, home: Home) -> Check:
     """Users of other sites may do on this SFU what its list of full access says, and nothing else."""
-    trials = [trial for trial in outcome.trials if trial.home is home]
-    outline = replace(at_site(ACCESS, home), expected=expected_access(trials))
+    return rights_verdict(
+        at_site(ACCESS, home), home, [trial for trial in outcome.trials if trial.home is home]
+    )
+
+
+def rights_verdict(outline: Outline, home: Home, trials: Sequence[Trial]) -> Check:
+    """What came of trials on the SFU of a site; only told where nobody knows the list of full access."""
+    outline = replace(outline, expected=expected_access(trials))
     tried = [trial for trial in trials if not trial.no_token]
     if not tried:
         reasons = "; ".join(trial.no_token for trial in trials)

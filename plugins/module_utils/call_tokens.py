@@ -118,12 +118,12 @@ def ask_homeserver(site: Site, room_id: str, ticket: Ticket) -> tuple[Check, Acc
 
 
 def ask_all(site: Site, room_id: str, callers: Sequence[Caller], tickets: Sequence[Ticket]) -> Tickets:
-    """Get an OpenID token for every caller, then all LiveKit tokens at once."""
+    """Get an OpenID token for every caller, then all LiveKit tokens at once, for further sessions too."""
     start = time.monotonic()
     openids: dict[str, dict[str, object]] = {}
 
     def identify(caller: Caller) -> None:
-        openids[caller.key] = caller.client.openid_token(caller.account.user_id)
+        openids[caller.account.user_id] = caller.client.openid_token(caller.account.user_id)
 
     try:
         both(identify, callers)
@@ -132,7 +132,9 @@ def ask_all(site: Site, room_id: str, callers: Sequence[Caller], tickets: Sequen
         return Tickets(refusal, (), start, time.monotonic() - start)
     expected = replace(TOKENS, expected=f"{TOKENS.expected}{BEHIND if site.behind_homeserver else ''}")
     with ThreadPoolExecutor(max_workers=len(tickets)) as pool:
-        done = list(pool.map(lambda one: ask(site, room_id, openids[one.caller.key], one), tickets))
+        done = list(
+            pool.map(lambda one: ask(site, room_id, openids[one.caller.account.user_id], one), tickets)
+        )
     failed = next((check for check, _access in done if check.status == FAIL), None)
     check = failed or expected.ok(f"{len(done)} tokens, each to {done[0][0].seen}")
     return Tickets(check, tuple(access for _check, access in done), start, time.monotonic() - start)

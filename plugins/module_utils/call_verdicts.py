@@ -9,7 +9,9 @@ from dataclasses import replace
 
 from .call_figures import Media
 from .call_ice import answering
-from .call_media import FRAMES_PER_SECOND, Report
+from .call_ipv6 import IPV6
+from .call_media import Report, View, frames_per_second
+from .call_sessions import SPEAKERS
 from .call_tokens import TOKENS
 from .checks import FAIL, WARN, Check, Fault, Outline
 from .endpoint_discovery import (
@@ -61,20 +63,20 @@ NO_HOMESERVER = Fault(
 MIXED_UP = Fault("no token is that of {users}", CORRECT_USERS)
 STRANGERS = Fault(
     "{users} is not a user of {server_name}",
-    "use tokens of two users of this server in matrixrtc_probe_users",
+    "use tokens of users of this server in matrixrtc_probe_users",
 )
 NO_DEVICE = Fault(
     "a token without a device cannot take part in calls",
     "use tokens from a login, not from an admin API or an application service",
 )
 ONE_DEVICE = Fault(
-    "both tokens are of one device, which can be in a call once only",
-    "use tokens of two users, or of two logins",
+    "two tokens are of one device, which can be in a call once only",
+    "use tokens of several users, or of several logins",
 )
 ACCOUNTS = Outline(
     "call_accounts",
-    "Two users for the call",
-    "two devices of users of this server",
+    "Users for the call",
+    "devices of users of this server",
     "identity",
     NOTHING,
     (BAD_TOKENS, NO_HOMESERVER, MIXED_UP, STRANGERS, NO_DEVICE, ONE_DEVICE),
@@ -106,7 +108,7 @@ NO_ROOM = Fault(
     "the homeserver does not let the probe users make or join a room",
     "use accounts that may create rooms; wait if a rate limit is named",
 )
-ROOM = Outline("call_room", "Throw-away room", "both users in a new room", "identity", NOTHING, (NO_ROOM,))
+ROOM = Outline("call_room", "Throw-away room", "all users in a new room", "identity", NOTHING, (NO_ROOM,))
 
 NO_STATE_AFTER = Fault(
     "experimental_features.msc4222_enabled is off in Synapse",
@@ -142,7 +144,7 @@ NO_CONNECTION = Fault(
 CONNECTED = Outline(
     "call_connected",
     "Connections to the SFU",
-    "both users connected",
+    "all participants connected",
     "media",
     NO_MEDIA,
     (SHUT_OUT, *WEBSOCKET.faults, *ADDRESS_FAULTS, *SILENCE, NO_CONNECTION),
@@ -165,7 +167,7 @@ FEW_PACKETS = Fault(
 VIDEO = Outline(
     "call_video",
     "Picture",
-    "each user recognises the other's picture",
+    "everybody recognises a picture that was sent",
     "media",
     NO_PICTURE,
     (NO_PACKETS, OTHER_PICTURE, FEW_PACKETS),
@@ -175,10 +177,24 @@ OTHER_SOUND = Fault("sound arrived, but not the tone that was sent", NO_PACKETS.
 AUDIO = Outline(
     "call_audio",
     "Sound",
-    "each user hears the other's tone",
+    "everybody hears a tone that was sent",
     "media",
     NO_PICTURE,
     (NO_SOUND, OTHER_SOUND),
+)
+
+SOME_UNSEEN = Fault(
+    "the SFU does not pass everything on to everybody, or this host cannot take in so many pictures",
+    "repeat with fewer matrixrtc_probe_participants, or from another host; look at the load of both hosts and"
+    " at journalctl -u livekit -n 50; of a cluster see the checks of each node",
+)
+SIGHT = Outline(
+    "call_sight",
+    "Everybody with everybody",
+    "everybody recognises the picture of each other participant",
+    "media",
+    NO_PICTURE,
+    (SOME_UNSEEN,),
 )
 
 NOT_ENCRYPTED = Fault(
@@ -260,19 +276,35 @@ IN_ORDER = (
     CONNECTED,
     VIDEO,
     AUDIO,
+    SIGHT,
     ENCRYPTION,
     PATH,
     LEAVE,
+    IPV6,
     CLEANUP,
 )
 
 MUCH_LOSS = 0.05
 FEW_FRAMES = 0.5  # of those that were sent
 LEAST_TONE = 0.4  # seconds
+TWO = 2  # of two participants, who sees anybody sees everybody
 
 
-def accounts_verdict(site: Site, accounts: Sequence[Account], user_ids: Sequence[str]) -> Check:
-    """Two devices of this site's server, and of those users that were named, '' for anybody."""
+def in_order(checks: Sequence[Check], broken: str, participants: int) -> list[Check]:
+    """All checks in their order; what was not reached is skipped and points to what broke the call."""
+    done = {check.id: check for check in checks}
+    why = f"not tried, because {broken} failed" if broken else "not tried"
+    outlines = [outline for outline in IN_ORDER if participants > TWO or outline is not SIGHT]
+    return [done.get(outline.id) or outline.skip(why) for outline in outlines]
+
+
+def accounts_verdict(
+    site: Site, accounts: Sequence[Account], user_ids: Sequence[str], sessions: int = 0
+) -> Check:
+    """Devices of this site's server, and of those users that were named, '' for anybody.
+
+    `sessions`: how many more of the same accounts there are to be.
+    """
     seen = ", ".join(f"{account.user_id} ({account.device_id or 'no device'})" for account in accounts)
     mixed = [
         user_id
@@ -288,7 +320,7 @@ def accounts_verdict(site: Site, accounts: Sequence[Account], user_ids: Sequence
         return ACCOUNTS.fail(seen, NO_DEVICE)
     if len({(account.user_id, account.device_id) for account in accounts}) < len(accounts):
         return ACCOUNTS.fail(seen, ONE_DEVICE)
-    return ACCOUNTS.ok(seen)
+    return ACCOUNTS.ok(f"{seen}, and {sessions} more sessions of them" if sessions else seen)
 
 
 def discovery_verdict(
@@ -363,23 +395,25 @@ def media_verdicts(
     connected = connected_verdict(site, media, protocol)
     if connected.status == FAIL:
         why = f"not tried, because {CONNECTED.id} failed"
-        return [connected, *[outline.skip(why) for outline in (VIDEO, AUDIO, ENCRYPTION, PATH)]]
+        return [connected, *[outline.skip(why) for outline in (VIDEO, AUDIO, SIGHT, ENCRYPTION, PATH)]]
+    speakers = media.reports[:SPEAKERS]
     return [
         connected,
         took(video_verdict(media.reports, seconds), [report.first_frame for report in media.reports]),
-        took(audio_verdict(media.reports), [report.first_tone for report in media.reports]),
+        took(audio_verdict(speakers), [report.first_tone for report in speakers]),
+        *([sight_verdict(media)] if len(media.names) > TWO else []),
         encryption_verdict(media.reports, media.spy, prove_encryption),
         path_verdict(site, media, protocol),
     ]
 
 
 def took(check: Check, times: Sequence[float]) -> Check:
-    """A check with the time until both had something."""
+    """A check with the time until all had something."""
     return replace(check, seconds=round(max(times), 3))
 
 
 def connected_verdict(site: Site, media: Media, protocol: str) -> Check:
-    """Both users are in the SFU's room; if not, the address check tells why."""
+    """Everybody is in the SFU's room; if not, the address check tells why."""
     reports = media.reports
     broken = [report for report in reports if report.error]
     if not broken:
@@ -399,7 +433,7 @@ def connected_verdict(site: Site, media: Media, protocol: str) -> Check:
 
 
 def video_verdict(reports: Sequence[Report], seconds: float) -> Check:
-    """Each one recognised the other's picture often enough."""
+    """Each one recognised pictures often enough."""
     seen = "; ".join(
         f"{report.name} recognised {report.frames} of {report.frames + report.missed + report.strange}"
         f" frames, first after {report.first_frame:.2f} s"
@@ -409,7 +443,8 @@ def video_verdict(reports: Sequence[Report], seconds: float) -> Check:
         return VIDEO.fail(seen, NO_PACKETS)
     if any(report.frames == 0 for report in reports):
         return VIDEO.fail(seen, OTHER_PICTURE)
-    wanted = seconds * FRAMES_PER_SECOND * FEW_FRAMES
+    others = len(reports) - 1
+    wanted = seconds * frames_per_second(others) * others * FEW_FRAMES
     loss = max(report.video.loss for report in reports)
     if any(report.frames < wanted for report in reports) or loss > MUCH_LOSS:
         return VIDEO.warn(f"{seen}; loss {loss:.1%}", FEW_PACKETS)
@@ -417,12 +452,28 @@ def video_verdict(reports: Sequence[Report], seconds: float) -> Check:
 
 
 def audio_verdict(reports: Sequence[Report]) -> Check:
-    """Each one heard the other's tone, and little else."""
+    """Each one heard the others' tones, and little else."""
     seen = "; ".join(f"{report.name} heard the tone for {report.tone_seconds:.1f} s" for report in reports)
     if any(report.tone_seconds < LEAST_TONE for report in reports):
         other = any(report.other_sound_seconds for report in reports)
         return AUDIO.fail(seen, OTHER_SOUND if other else NO_SOUND)
     return AUDIO.ok(seen)
+
+
+def sight_verdict(media: Media) -> Check:
+    """Each one recognised every other, and if not, who whom."""
+    blind: dict[str, list[str]] = {}
+    times = []
+    for report in media.reports:
+        for identity, name in media.names.items():
+            view = report.views.get(identity, View())
+            times.append(view.first_frame)
+            if name != report.name and not view.first_frame:
+                blind.setdefault(report.name, []).append(name)
+    if blind:
+        seen = "; ".join(f"{name} does not see {', '.join(others)}" for name, others in blind.items())
+        return SIGHT.fail(seen, SOME_UNSEEN)
+    return took(SIGHT.ok(f"everybody sees each of the {len(media.names) - 1} others"), times)
 
 
 def encryption_verdict(reports: Sequence[Report], spy: Report | None, wanted: bool) -> Check:
@@ -432,7 +483,7 @@ def encryption_verdict(reports: Sequence[Report], spy: Report | None, wanted: bo
         seen = f"{', '.join(plain)} received media that is not marked as encrypted"
         return ENCRYPTION.fail(seen, NOT_ENCRYPTED)
     if not wanted:
-        return ENCRYPTION.ok("marked as encrypted by both senders; not tried without the keys")
+        return ENCRYPTION.ok("marked as encrypted by all senders; not tried without the keys")
     if spy is None or spy.error or not spy.video.packets:
         reason = (spy.error if spy else "") or "no packets reached the one without the keys"
         seen = "marked as encrypted, but somebody without the keys could not listen in"

@@ -63,6 +63,8 @@ ROLE_NAMES: Mapping[tuple[str, str], str] = {
     ("matrixrtc_cluster", "redis"): "matrixrtc_redis",
     ("matrixrtc_verify", "users"): "matrixrtc_probe_users",
     ("matrixrtc_verify", "tokens"): "matrixrtc_probe_users",
+    ("matrixrtc_verify", "participants"): "matrixrtc_probe_participants",
+    ("matrixrtc_verify", "foreign_user"): "matrixrtc_probe_foreign_user",
     ("matrixrtc_cluster", "redis_hosts"): "matrixrtc_redis",
     ("matrixrtc_cluster", "fronts"): "matrixrtc_rtc",
     ("matrixrtc_cluster", "nodes"): "matrixrtc_sfu",

@@ -23,6 +23,7 @@ NO_MEDIA = (
     "after 22 s"
 )
 SOME_NO_MEDIA = '"Waiting for media...", but only for people whose network blocks UDP or TCP'
+IPV6_ALONE = '"Waiting for media..." or SFU_ERROR, but only for people whose network has IPv6 alone'
 NO_PICTURE = "tiles with names, and neither picture nor sound; no error"
 LOST = '"Connection lost. You were disconnected from the call.", without a code, after 5 to 10 s'
 NO_STICKY = "STICKY_EVENTS_NOT_SUPPORTED, in mode matrix_2_0 only"
@@ -60,6 +61,7 @@ SYMPTOMS: Mapping[str, str] = {
     "calls.",
     NO_MEDIA: "Signalling works, media does not find its way: an address or a port.",
     SOME_NO_MEDIA: "Hard to see from a desk: try from a mobile network, or look at the checks.",
+    IPV6_ALONE: "Hard to see from a desk: most networks have both, and clients take whichever way works.",
     NO_PICTURE: "Packets arrive and cannot be shown.",
     UNSEEN: "Each server's users publish on their own SFU, so one side's fault is seen by the other side's "
     "users.",

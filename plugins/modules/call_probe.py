@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: call_probe
-short_description: Place a real call between two users, and break it off
+short_description: Place a real call between users, and break it off
 version_added: 0.1.0
 author: ["The matrixrtc.backend authors (@matrixrtc)"]
 description:
@@ -17,6 +17,8 @@ description:
     tone has the sender's frequency, and somebody with other keys must see and hear nothing.
   - The way of the media must lead to an address that the SFU itself advertises and that answers a stranger's
     first packet. On one network a wrong address or a closed UDP port goes unnoticed otherwise.
+  - With more O(participants) than two, everybody has to recognise the picture of everybody, and who does not
+    see whom is named. Two of them send sound as well.
   - Then one user vanishes without telling the homeserver. How long its membership stays is the only sign of a
     missing or rejected webhook.
   - The room is made for the call and left afterwards, the memberships end, nothing stays on the homeserver.
@@ -90,7 +92,8 @@ options:
     default: compatibility
   users:
     description:
-      - Two accounts of the site's homeserver. Their tokens come from a login, so that they have a device.
+      - Two or more accounts of the site's homeserver, of which as many take part as O(participants) says.
+        Their tokens come from a login, so that they have a device.
     type: list
     elements: dict
     suboptions:
@@ -102,6 +105,12 @@ options:
         description: The user's access token.
         type: str
         required: true
+  participants:
+    description:
+      - How many participants there are, 2 to 10. Those beyond the accounts in O(users) are further sessions
+        of these, in turn. They publish and watch like the others; the homeserver is told nothing of them.
+    type: int
+    default: 2
   homeserver_url:
     description: The client API. Empty asks the client well-known.
     type: str
@@ -198,6 +207,15 @@ EXAMPLES = r"""
   delegate_to: probe.example.net
   no_log: true
 
+- name: Place a call of six participants
+  matrixrtc.backend.call_probe:
+    server_name: example.org
+    domain: rtc.example.org
+    users: "{{ matrixrtc_probe_users }}"
+    participants: 6
+  delegate_to: probe.example.net
+  no_log: true
+
 - name: Place a call between two sites
   matrixrtc.backend.call_probe:
     sites:
@@ -230,10 +248,10 @@ call:
   type: dict
   contains:
     room_id: {description: The throw-away room., type: str}
-    users: {description: Who called., type: list, elements: str}
-    time_to_token: {description: Until both had their LiveKit tokens., type: float}
-    time_to_connected: {description: Until both were connected to the SFU., type: float}
-    time_to_first_frame: {description: Until both had recognised a picture., type: float}
+    users: {description: Who called, with the device where an account did twice., type: list, elements: str}
+    time_to_token: {description: Until all had their LiveKit tokens., type: float}
+    time_to_connected: {description: Until all were connected to the SFU., type: float}
+    time_to_first_frame: {description: Until all had recognised a picture., type: float}
     frames: {description: Pictures that were recognised., type: int}
     frames_missed: {description: Pictures in between that never came., type: int}
     packets: {description: Media packets received., type: int}
@@ -261,12 +279,11 @@ call:
       elements: dict
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_attendee import Home
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_attendee import Home, full_access
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError, load_sdk
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_membership import COMPATIBILITY, MODES
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof import KILL, Plan, place_call
@@ -281,6 +298,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.homeserver_kinds
     TOKEN_SERVICE_MODES,
 )
 from ansible_collections.matrixrtc.backend.plugins.module_utils.http_client import HttpClient
+from ansible_collections.matrixrtc.backend.plugins.module_utils.inputs_verify import FEWEST, MOST
 
 LEAVE_TIMEOUTS = {"disconnect": 5.0, "kill": 40.0}
 SITES_LEAVE_TIMEOUT = 8.0
@@ -309,6 +327,7 @@ ARGUMENTS = {
         },
     },
     "mode": {"type": "str", "choices": list(MODES), "default": COMPATIBILITY},
+    "participants": {"type": "int", "default": FEWEST},
     "homeserver_url": {"type": "str", "default": ""},
     "homeserver_kind": {"type": "str", "choices": list(KINDS), "default": SYNAPSE},
     "token_service_mode": {"type": "str", "choices": list(TOKEN_SERVICE_MODES), "default": STANDALONE},
@@ -325,11 +344,6 @@ ARGUMENTS = {
     "ca_file": {"type": "str", "default": ""},
     "timeout": {"type": "float", "default": 12},
 }
-
-
-def full_access(server_name: str, listed: Sequence[str] | None) -> tuple[str, ...]:
-    """Whose users may publish on a site's SFU; nobody when that is not known."""
-    return () if listed is None else tuple(listed) or (server_name,)
 
 
 def sites_plan(options: dict[str, Any], http: HttpClient) -> SitesPlan:
@@ -357,8 +371,10 @@ def sites_plan(options: dict[str, Any], http: HttpClient) -> SitesPlan:
 def wrong(options: dict[str, Any]) -> str:
     """What is wrong with the options together, '' if nothing is."""
     if not options["sites"]:
-        count = len(options["users"] or [])
-        return "" if count == 2 else f"users has {count} entries; a call needs two accounts."
+        count, participants = len(options["users"] or []), options["participants"]
+        if not FEWEST <= participants <= MOST:
+            return f"participants is {participants}; a call has {FEWEST} to {MOST} here."
+        return "" if count >= FEWEST else f"users has {count} entries; a call needs two accounts."
     names = [site["server_name"] for site in options["sites"]]
     if len(names) < 2 or len(set(names)) < len(names):
         return f"sites has {', '.join(names)}; a call between sites needs two or more, each once."
@@ -404,12 +420,13 @@ def main() -> None:
         homeserver_kind=options["homeserver_kind"],
         behind_homeserver=options["token_service_mode"] == HOMESERVER,
     )
-    first, second = (user["access_token"] for user in options["users"])
+    users = options["users"][: options["participants"]]
     checks, figures = place_call(
         Plan(
             site=site,
-            tokens=(first, second),
-            user_ids=tuple(user["user_id"] for user in options["users"]),
+            tokens=tuple(user["access_token"] for user in users),
+            user_ids=tuple(user["user_id"] for user in users),
+            participants=options["participants"],
             homeserver_url=options["homeserver_url"],
             media_seconds=options["media_seconds"],
             timeout=options["timeout"],

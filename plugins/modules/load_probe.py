@@ -94,12 +94,12 @@ load:
   type: dict
 """
 
-import os
 import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import MissingSdkError
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_sessions import made_up_room, session
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_site import Site, discover
 from ansible_collections.matrixrtc.backend.plugins.module_utils.endpoint_token import (
     NoAccessError,
@@ -111,11 +111,7 @@ from ansible_collections.matrixrtc.backend.plugins.module_utils.load_media impor
     LoadParticipant,
     run,
 )
-from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import (
-    Account,
-    MatrixClient,
-    MatrixError,
-)
+from ansible_collections.matrixrtc.backend.plugins.module_utils.matrix_client import MatrixClient, MatrixError
 
 MOST, LONGEST = 100, 300
 PAUSE = 0.15  # seconds between token requests: below the limit per client that the role nginx_proxy sets
@@ -125,11 +121,10 @@ def participants(site: Site, client: MatrixClient, options: dict[str, Any]) -> l
     """Everybody with a token of their own. Raises NoAccessError and MatrixError."""
     account = client.whoami()
     openid = client.openid_token(account.user_id)
-    room = f"!load-{os.urandom(6).hex()}:{site.server_name}"
+    room = made_up_room(site, "load")
     people = []
     for number in range(options["participants"]):
-        one = Account(account.user_id, f"LOAD{number}")
-        access = publishing_access(site, openid, room, one)
+        access = publishing_access(site, openid, room, session(account, number))
         people.append(LoadParticipant(access, options["video"] if number < options["publishers"] else ""))
         time.sleep(PAUSE)
     return people

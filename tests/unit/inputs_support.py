@@ -206,7 +206,14 @@ GOOD_INPUTS: dict[str, dict[str, Any]] = {
         "partners": ["beta.example.net", "localhost:8448"],
         "called": ["example.org", "beta.example.net", "localhost:8448"],
     },
-    "matrixrtc_verify": {"users": 2, "tokens": 2},
+    "matrixrtc_verify": {
+        "users": 2,
+        "tokens": 2,
+        "participants": 2,
+        "foreign_given": True,
+        "foreign_user": "@carol:beta.example.net",
+        "foreign_token": True,
+    },
     "matrixrtc_stuck": {
         "site": "example.org",
         "homeserver_url": "http://127.0.0.1:8008",

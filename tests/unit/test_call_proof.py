@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from ansible_collections.matrixrtc.backend.plugins.module_utils import call_proof
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_ipv6 import IPV6
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_media import Seat, View
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_proof import KILL, Plan, place_call
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_verdicts import IN_ORDER
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_room import Caller
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_verdicts import IN_ORDER, SIGHT
 from ansible_collections.matrixrtc.backend.plugins.module_utils.checks import FAIL, OK, SKIP, WARN, Check
 from call_support import DELAYED, FakeHomeserver, FakeParticipant, healthy_survey
 from endpoint_support import HOMESERVER, answer, site
 
 MEMBER = "/state/org.matrix.msc3401.call.member/"
+
+
+async def well_over_ipv6(_site: object, _survey: object, callers: Sequence[Caller], _timeout: float) -> Check:
+    return IPV6.ok("a call") if callers else IPV6.skip("no call")
 
 
 @pytest.fixture
@@ -24,6 +31,7 @@ def homeserver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHomeserver]:
     monkeypatch.setattr(call_proof, "Participant", FakeParticipant)
     monkeypatch.setattr(call_proof, "ChildParticipant", FakeParticipant)
     monkeypatch.setattr(call_proof, "survey", healthy_survey)
+    monkeypatch.setattr(call_proof, "prove_ipv6", well_over_ipv6)
     monkeypatch.setattr(call_proof, "POLL", 0.001)
     monkeypatch.setattr(call_proof, "SETTLE", 0.0)
     yield made
@@ -36,7 +44,8 @@ def homeserver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHomeserver]:
 def place(homeserver: FakeHomeserver, **changes: Any) -> dict[str, Check]:
     plan = Plan(site(homeserver), ("token-a", "token-b"), leave_timeout=0.05)
     checks, figures = place_call(replace(plan, **changes))
-    assert [check.id for check in checks] == [outline.id for outline in IN_ORDER]
+    expected = [outline.id for outline in IN_ORDER if outline is not SIGHT or "participants" in changes]
+    assert [check.id for check in checks] == expected
     place.figures = figures  # type: ignore[attr-defined]
     return {check.id: check for check in checks}
 
@@ -85,6 +94,54 @@ def test_everybody_has_keys_of_their_own_and_the_listener_has_wrong_ones(homeser
     assert {first.key, second.key}.isdisjoint({key for _identity, key, *_rest in spy.others} | {spy.key})
     assert first.identity != f"{first.name}:DEVICEA"  # hashed, from /get_token
     assert not spy.publishes
+
+
+def everybody_in_sight(seat: Seat, but: str = "") -> dict[str, View]:
+    """What somebody sees who sees all but one."""
+    return {other[0]: View(0.4, 0.5, 45, 3.0) for other in seat.others if other[0] != but}
+
+
+def test_more_participants_than_accounts_are_further_sessions(
+    homeserver: FakeHomeserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(self: FakeParticipant, _seconds: float, _timeout: float) -> Any:
+        return replace(self.report, views=everybody_in_sight(self.seat))
+
+    monkeypatch.setattr(FakeParticipant, "run", run)
+    checks = place(homeserver, participants=5)
+    assert {check.status for check in checks.values()} == {OK}
+    assert checks["call_sight"].seen == "everybody sees each of the 4 others"
+    *talking, spy = sorted(FakeParticipant.seats, key=lambda seat: seat.publishes, reverse=True)
+    assert [seat.name for seat in talking] == [
+        "@alice:example.org (DEVICEA)",
+        "@bob:example.org (DEVICEB)",
+        "@alice:example.org (PROBE0)",
+        "@bob:example.org (PROBE1)",
+        "@alice:example.org (PROBE2)",
+    ]
+    assert len({seat.identity for seat in talking}) == len({seat.key for seat in talking}) == 5
+    assert [bool(seat.tone) for seat in talking] == [True, True, False, False, False]
+    for seat in talking:
+        known = {
+            (other.identity, other.key, other.nonce, other.tone) for other in talking if other is not seat
+        }
+        assert set(seat.others) == known
+    assert {key for _identity, key, *_rest in spy.others}.isdisjoint({seat.key for seat in talking})
+    assert place.figures.users == [seat.name for seat in talking]  # type: ignore[attr-defined]
+    writes = [path for method, path in homeserver.log if method == "PUT" and "PROBE" in path]
+    assert writes == [], "the homeserver is told of accounts alone"
+
+
+def test_who_does_not_see_whom_is_named(homeserver: FakeHomeserver, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(self: FakeParticipant, _seconds: float, _timeout: float) -> Any:
+        unseen = "@alice:example.org:PROBE0" if self.place == 1 else ""
+        return replace(self.report, views=everybody_in_sight(self.seat, unseen))
+
+    monkeypatch.setattr(FakeParticipant, "run", run)
+    checks = place(homeserver, participants=3)
+    assert [check.id for check in checks.values() if check.status != OK] == ["call_sight"]
+    assert checks["call_sight"].seen == "@bob:example.org does not see @alice:example.org (PROBE0)"
+    assert "matrixrtc_probe_participants" in checks["call_sight"].fix
 
 
 def test_a_missing_webhook_is_the_only_thing_that_fails(homeserver: FakeHomeserver) -> None:
@@ -193,7 +250,7 @@ def test_no_connection_leaves_the_rest_untried(homeserver: FakeHomeserver) -> No
     FakeParticipant.outcomes = {1: {"error": "no connection after 12 s"}}
     checks = place(homeserver)
     assert checks["call_connected"].status == FAIL
-    assert checks["call_leave"].status == SKIP
+    assert checks["call_leave"].status == checks["call_ipv6"].status == SKIP
     assert checks["call_cleanup"].status == OK
 
 
@@ -224,7 +281,7 @@ def test_a_step_that_fails_ends_the_call_tidily(
     assert checks[failed].status == FAIL
     ids = list(checks)
     for check_id in ids[ids.index(failed) + 1 :]:
-        if check_id != "call_cleanup":
+        if check_id not in ("call_cleanup", "call_ipv6" if failed == "call_leave" else ""):
             assert checks[check_id].status == SKIP
             assert failed in checks[check_id].seen
 

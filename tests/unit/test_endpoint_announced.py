@@ -33,6 +33,12 @@ CLIENT = f"https://{SERVER_NAME}/.well-known/matrix/client"
 FOCI = "org.matrix.msc4143.rtc_foci"
 NO_FOCI = answer(200, {"m.homeserver": {"base_url": HOMESERVER}}, CORS + JSON)
 VALIDATE = ("GET", f"{SFU}/rtc/validate")
+FOREIGN = {
+    "server_name": SERVER_NAME,
+    "foreign_given": True,
+    "foreign_user": "@carol:beta.example.net",
+    "foreign_token": True,
+}
 
 
 def undescribed(http: FakeHttp, token: str = "", domain: str = "") -> Site:
@@ -198,7 +204,18 @@ def test_the_ports_of_an_undescribed_site_are_those_that_its_sfu_advertises() ->
     [
         ({"server_name": ""}, "matrixrtc_server_name is not set. Set it to the part after the colon"),
         ({"server_name": "https://example.org"}, "matrixrtc_server_name"),
-        ({"server_name": "example.org", "users": 3, "tokens": 3}, "matrixrtc_probe_users has 3 entries"),
+        ({"server_name": "example.org", "users": 11, "tokens": 11}, "matrixrtc_probe_users has 11 entries"),
+        (
+            {"server_name": "example.org", "participants": 1},
+            "matrixrtc_probe_participants: 1 participants are not 2",
+        ),
+        ({"server_name": "example.org", "participants": "many"}, "matrixrtc_probe_participants"),
+        (
+            {**FOREIGN, "foreign_user": "@carol:example.org"},
+            "matrixrtc_probe_foreign_user: '@carol:example.org' is an account of this very server",
+        ),
+        ({**FOREIGN, "foreign_user": ""}, "matrixrtc_probe_foreign_user"),
+        ({**FOREIGN, "foreign_token": False}, "matrixrtc_probe_foreign_user has no access_token"),
         ({"server_name": "example.org", "users": 2, "tokens": 1}, "1 of them with an access_token"),
         ({"server_name": "example.org", "domain": "rtc"}, "matrixrtc_domain"),
     ],
@@ -208,7 +225,7 @@ def test_what_cannot_be_looked_at_is_refused(values: dict[str, object], said: st
     assert said in problem.message
 
 
-@pytest.mark.parametrize("users", [0, 1, 2])
+@pytest.mark.parametrize("users", [0, 1, 2, 10])
 def test_every_depth_is_allowed(users: int) -> None:
-    values = {"server_name": "example.org", "users": users, "tokens": users}
+    values = {**FOREIGN, "users": users, "tokens": users, "participants": 10}
     assert check_inputs("matrixrtc_verify", values).problems == []

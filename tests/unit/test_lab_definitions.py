@@ -30,7 +30,15 @@ def test_the_labs_that_others_rely_on() -> None:
             "server_name": "lab.test",
             "well_known": "file",
             "further_livekit": [],
-            "hosts": [{"name": "lab", "operator": "element_call", "image": "debian13", "access": True}],
+            "hosts": [
+                {
+                    "name": "lab",
+                    "operator": "element_call",
+                    "image": "debian13",
+                    "access": True,
+                    "ipv6": False,
+                }
+            ],
         }
     ]
     assert [

@@ -27,7 +27,7 @@ STAND_IN = Artifact(
 
 
 def test_groups_and_hosts() -> None:
-    children = inventory.build(LAB, [LIVEKIT, STAND_IN])["all"]["children"]
+    children = inventory.build(LAB, [LIVEKIT, STAND_IN], {})["all"]["children"]
     for group in ("matrixrtc_rtc", "matrixrtc_homeserver", "matrixrtc_well_known"):
         assert list(children[group]["hosts"]) == ["d13", "d12"]
     assert children["lab_client"]["hosts"]["client"] == {
@@ -37,7 +37,7 @@ def test_groups_and_hosts() -> None:
 
 
 def test_a_site_is_described_as_an_operator_would() -> None:
-    hosts = inventory.build(LAB, [])["all"]["hosts"]
+    hosts = inventory.build(LAB, [], {})["all"]["hosts"]
     assert hosts["d13"] == {
         "ansible_host": "matrixrtc-default-d13",
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -51,7 +51,7 @@ def test_a_site_is_described_as_an_operator_would() -> None:
 
 def test_a_site_on_several_hosts() -> None:
     split = definitions.load().labs["split"]
-    content = inventory.build(split, [])["all"]
+    content = inventory.build(split, [], {})["all"]
     children = content["children"]
     assert {group: list(children[group]["hosts"]) for group in inventory.GROUPS} == {
         "matrixrtc_rtc": ["rtc"],
@@ -67,7 +67,7 @@ def test_a_site_on_several_hosts() -> None:
 
 
 def test_an_operators_own_variables() -> None:
-    hosts = inventory.build(definitions.load().labs["existing"], [])["all"]["hosts"]
+    hosts = inventory.build(definitions.load().labs["existing"], [], {})["all"]["hosts"]
     assert hosts["existing"]["synapse_config_files"] == ["/srv/synapse/homeserver.yaml"]
 
 
@@ -79,7 +79,7 @@ def test_an_example_inventory_has_the_groups_and_the_lab_the_variables(
     (example / "hosts.yml").write_text("all: {children: {matrixrtc_rtc: {hosts: {d13: {}}}}}\n")
     (example / "group_vars" / "all" / "main.yml").write_text("matrixrtc_server_name: example.org\n")
     monkeypatch.setattr(inventory, "EXAMPLES", tmp_path / "examples")
-    inventory.write(tmp_path / "inventory", LAB, [], {"d13.test": [], "d12.test": []})
+    inventory.write(tmp_path / "inventory", LAB, [], {"d13.test": [], "d12.test": []}, {})
     loader = DataLoader()
     manager = InventoryManager(loader=loader, sources=[str(tmp_path / "inventory")])
     assert [host.name for host in manager.groups["matrixrtc_rtc"].hosts] == ["d13"]
@@ -90,7 +90,7 @@ def test_an_example_inventory_has_the_groups_and_the_lab_the_variables(
 
 def test_calls_are_placed_for_the_rtc_host(tmp_path: Path) -> None:
     alice = User("@alice:split.test", "syt_secret", "DEVICE", "correct horse")
-    inventory.write(tmp_path, definitions.load().labs["split"], [], {"split.test": [alice]})
+    inventory.write(tmp_path, definitions.load().labs["split"], [], {"split.test": [alice]}, {})
     assert [path.parent.name for path in tmp_path.glob("host_vars/*/users.yml")] == ["rtc"]
 
 
@@ -117,7 +117,7 @@ def test_versions_are_set_only_when_the_user_chose_them() -> None:
 def test_tokens_are_for_their_owner_only_and_passwords_stay_out(tmp_path: Path) -> None:
     alice = User("@alice:d13.test", "syt_secret", "DEVICE", "correct horse")
     ops = User("@ops:d13.test", "syt_power", "DEVICE", "correct horse", admin=True)
-    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13.test": [alice, ops], "d12.test": []})
+    inventory.write(tmp_path, LAB, [LIVEKIT, STAND_IN], {"d13.test": [alice, ops], "d12.test": []}, {})
     file = tmp_path / "host_vars" / "d13" / "users.yml"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert yaml.safe_load(file.read_text()) == {
@@ -127,4 +127,4 @@ def test_tokens_are_for_their_owner_only_and_passwords_stay_out(tmp_path: Path) 
     public = (tmp_path / "hosts.yml").read_text()
     assert "syt_secret" not in public
     assert "syt_power" not in public
-    assert yaml.safe_load(public) == inventory.build(LAB, [LIVEKIT, STAND_IN])
+    assert yaml.safe_load(public) == inventory.build(LAB, [LIVEKIT, STAND_IN], {})

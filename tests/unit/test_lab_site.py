@@ -120,6 +120,14 @@ def test_addresses_are_fixed_and_every_name_has_one() -> None:
     assert entries["mirror.test"] == entries["mirror.d13.test"] == "172.30.0.2"
 
 
+def test_a_name_has_an_ipv6_address_as_well_where_its_host_is_reached_so() -> None:
+    plan = network.plan(SETTINGS.labs["federated"], "172.30.0.0/16")
+    assert plan.ipv6_entries() == {"rtc.alpha.test": "fd6d:7872:ac1e::a"}
+    assert plan.media_addresses() == {"matrix-alpha": "172.30.0.10,fd6d:7872:ac1e::a"}
+    assert set(plan.ipv6) == set(plan.addresses), "of a host without one the engine would choose it"
+    assert network.plan(SETTINGS.labs["default"], "172.30.0.0/16").ipv6 == {}
+
+
 def test_hosts_of_one_site_have_names_by_their_parts() -> None:
     split = SETTINGS.labs["split"]
     plan = network.plan(split, "172.30.0.0/16")

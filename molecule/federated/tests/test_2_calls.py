@@ -12,6 +12,13 @@ from testinfra.host import Host
 
 ALPHA, BETA = "alpha.test", "beta.test"
 SETTINGS = "/etc/matrix-synapse/conf.d/zz-matrixrtc.yaml"
+VISITOR = "\"{{ hostvars['matrix-beta'].matrixrtc_probe_users[0] }}\""
+
+
+@pytest.fixture
+def alpha() -> Host:
+    (host,) = steps.hosts("matrix-alpha")
+    return host
 
 
 @pytest.fixture
@@ -104,7 +111,25 @@ def test_a_site_that_announces_no_sfu_is_named_and_disturbs_nobody(beta: Host):
         beta.check_output(f"cp -p /run/settings.yaml {SETTINGS} && systemctl restart matrix-synapse")
 
 
+def test_what_is_closed_for_ipv6_alone_is_named(alpha: Host):
+    rule = "insert rule inet filter matrixrtc ip6 daddr ::/0 meta l4proto { tcp, udp } th dport 7881-7885 drop"
+    alpha.check_output(f"nft '{rule}'")
+    try:
+        run = play("verify", "--limit", "matrix-alpha", "-e", "{matrixrtc_probe_views: [outside]}")
+    finally:
+        alpha.check_output("systemctl reload nftables")
+    assert run.status != 0
+    assert status(run, "call_ipv6") == ["FAIL"], run.output
+    assert "UDP 7882-7885 and TCP 7881 are closed for IPv6" in plain(run)
+    assert status(run, "call_video") == ["ok"], "the call took IPv4"
+
+
 def test_all_of_verify_is_well_again():
-    run = play("verify").ok()
+    with variables("host_vars/matrix-alpha", f"matrixrtc_probe_foreign_user: {VISITOR}\n"):
+        run = play("verify", "-e", "matrixrtc_probe_participants=4").ok()
+    assert sorted(status(run, "call_ipv6")) == ["ok", "skip"], "one site has IPv6, the other has not"
+    assert status(run, "call_sight") == ["ok", "ok"], "four participants see each other, at each site"
+    assert status(run, "visitor_rights") == ["ok"]
+    assert status(run, "visitor_sight") == ["ok"]
     assert run.output.count("first picture after") == 2, "a call at each site"
     assert plain(run).count("pictures of other sites within") == 1, "and one between them"
