@@ -278,7 +278,7 @@ TOKEN = {
         "full",
     ),
     "sfu_unreachable_for_the_service": Fault(
-        service("hosts", f"s/^127.0.0.1 rtc.{SITE}/127.0.0.9 rtc.{SITE}/"),
+        service("hosts", f"s/^127.0.0.1 rtc.{SITE}/0.0.0.1 rtc.{SITE}/"),  # no host can have this one
         "account_token",
         "",
         named_by="host_sfu_route",
