@@ -25,6 +25,7 @@ from .nginx_probe import Answer, Request
 
 PROBE_SECONDS = 5.0  # until our site, or a foreign one, has to answer as it should
 BACKEND_SECONDS = 1.0  # until nobody behind our site counts as nobody; a reload answers wrongly for 0.1 s
+PATIENT_SECONDS = 7.0  # a site may try a service again for a while before it says that nobody is behind it
 FOREIGN_SITES = 20  # how many of the other sites are compared
 FOREIGN_SECONDS = 10.0  # and how long it may take to ask all of them
 PAUSE = 0.1
@@ -291,7 +292,8 @@ def _request(probe: Probe, host: Host, listen: Listen, name: str, is_elsewhere: 
         source = "::" if ":" in listen.target else "0.0.0.0"  # noqa: S104
     else:
         source = ""
-    return Request(listen, name, probe.path, probe.method, probe.body, source)
+    timeout = PATIENT_SECONDS if probe.backend else Request.timeout
+    return Request(listen, name, probe.path, probe.method, probe.body, source, timeout)
 
 
 def probe_site(

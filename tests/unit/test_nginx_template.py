@@ -309,7 +309,7 @@ def test_a_service_that_is_away_is_asked_again_and_again_within_five_seconds() -
         waited += sum(float(one.removesuffix("ms")) for one in values(places[place], "resolver_timeout"))
         (place,) = [one.split()[-1] for one in values(places[place], "error_page") if one.startswith("502 ")]
     assert len(seen) == 9  # with the answer itself these are the 10 redirections that nginx allows
-    assert 4000 < waited < 5000
+    assert waited == 4000  # checks take a service that says nothing for 5 s for one that hangs
     assert values(server_block(tree), "recursive_error_pages") == ["on"]
     for route in (*TOKEN_ROUTES, *SFU_ROUTES):
         assert "502 = @matrixrtc_pause_1" in values(places[f"= {route}"], "error_page")
