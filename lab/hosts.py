@@ -129,7 +129,8 @@ def _create(here: Surroundings, host: str, image: str, files: list[HostFile], **
         container = here.client.containers.create(
             image,
             name=container_name(here.lab.name, host),
-            hostname=names[0],
+            # the engine gives this name all addresses, and the operators' web servers know IPv4 alone
+            hostname=host if here.plan.ipv6 else names[0],
             labels={LAB_LABEL: here.lab.name},
             network=network,
             networking_config={network: endpoint},

@@ -48,6 +48,7 @@ MODULES = (
     "call_verdicts",
     "call_tokens",
     "call_relay",
+    "call_ipv6",
     "call_sites_verdicts",
     "call_visitor",
     "report_table",
