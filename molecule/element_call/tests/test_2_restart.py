@@ -12,8 +12,8 @@ from on_host import program, put
 
 SITE = "call.test"
 SIGN = "/run/restart/both-see-each-other"
-# Seconds until all layers of the pictures are sent. Cut off before that, Element Call 0.26.1 came back with its
-# sound alone: seen twice.
+# Seconds until all layers of the pictures are sent. Cut off before that, Element Call 0.26.1 came back with
+# its sound alone: seen twice.
 SETTLED = 5
 BUDGET = 10.0  # seconds until both see each other again
 
