@@ -110,7 +110,8 @@ def test_a_site_of_ours_that_is_first_already_may_change(nginx: FakeNginx) -> No
     nginx.load()
     assert apply(nginx.wish(), nginx.host()).changed
     operator(nginx, "server { listen 443 ssl; server_name call.example.org; }\n", "zzz.conf")
-    assert apply(nginx.wish(content=CONTENT.replace("location / {", "location /other {")), nginx.host()).changed
+    other = CONTENT.replace("location / {", "location /other {")
+    assert apply(nginx.wish(content=other), nginx.host()).changed
 
 
 def test_proxy_protocol_of_the_socket_is_told(nginx: FakeNginx) -> None:
