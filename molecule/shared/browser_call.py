@@ -39,6 +39,7 @@ FLAGS = [
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 PAUSE = 200  # milliseconds
+GAP = 1.0  # seconds without a moving picture that somebody would notice
 STEADY = 5  # seconds that pictures have to move until an interruption is over
 PATIENCE = 45  # seconds: Element Call itself tries that long before it says what is wrong
 # The peer connections of a page, to be asked for their candidate pairs.
@@ -249,19 +250,18 @@ def interrupted(given: Mapping[str, Any], people: list[Person], seen: Seen) -> N
     """The call is interrupted and goes on: for how long somebody did not see two moving pictures."""
     sign, patience = Path(given["interrupted"]), given.get("patience", PATIENCE)
     sign.touch()
-    still = longest = 0.0
-    begun = time.monotonic()
+    begun = moved = settled = time.monotonic()
+    longest, counts = 0.0, [0, 0]
     # a moment longer than it takes, because pictures may stand still only after the sign has gone
-    settled = 0.0
     while sign.exists() or time.monotonic() - settled < STEADY:
-        if time.monotonic() - begun > patience + STEADY:
-            raise HangingError(f"not within {patience} s: both see two moving pictures again")
-        if min(person.moving() for person in people) >= 2:
-            still = 0.0
-        else:
-            still = still or time.monotonic()
-            longest = max(longest, time.monotonic() - still)
-            settled = time.monotonic()
+        counts = [person.moving() for person in people]
+        now = time.monotonic()
+        if min(counts) >= 2:
+            moved = now
+        elif now - moved > GAP:
+            longest, settled = max(longest, now - moved), now
+        if now - begun > patience + STEADY:
+            raise HangingError(f"both see two moving pictures again: not within {patience} s, {counts} now")
     seen["without a picture"] = longest
 
 

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     step, url, key_file, path = arguments
     try:
         if step == "leave":
-            print(f"Keeping {leave(Source(url, key_file), Path(path))} rooms over the restart")
+            print(f"{leave(Source(url, key_file), Path(path))} rooms are written down")
         else:
             print(f"{come_back(Source(url, key_file), Path(path))} rooms are there again")
     except (LostRoomsError, OSError) as error:
