@@ -112,7 +112,9 @@ def test_a_site_that_announces_no_sfu_is_named_and_disturbs_nobody(beta: Host):
 
 
 def test_what_is_closed_for_ipv6_alone_is_named(alpha: Host):
-    rule = "insert rule inet filter matrixrtc ip6 daddr ::/0 meta l4proto { tcp, udp } th dport 7881-7885 drop"
+    rule = (
+        "insert rule inet filter matrixrtc ip6 daddr ::/0 meta l4proto { tcp, udp } th dport 7881-7885 drop"
+    )
     alpha.check_output(f"nft '{rule}'")
     try:
         run = play("verify", "--limit", "matrix-alpha", "-e", "{matrixrtc_probe_views: [outside]}")
