@@ -248,10 +248,7 @@ call:
   type: dict
   contains:
     room_id: {description: The throw-away room., type: str}
-    users:
-      description: Who called, with the device where an account did twice.
-      type: list
-      elements: str
+    users: {description: Who called; further sessions with their device., type: list, elements: str}
     time_to_token: {description: Until all had their LiveKit tokens., type: float}
     time_to_connected: {description: Until all were connected to the SFU., type: float}
     time_to_first_frame: {description: Until all had recognised a picture., type: float}
