@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-HERE = "127.0.0.1"
-PIECE = 65536
+from .call_loopback import PIECE, Loopback
 
 
 @dataclass
-class Door:
+class Door(Loopback):
     """Connections to `port` of loopback go to host and port of the other side; `fault` is why one did not.
 
     name: the one that the certificate has to be for, by default the host.
@@ -28,43 +27,20 @@ class Door:
     to_port: int
     context: ssl.SSLContext
     name: str = ""
-    port: int = 0
-    opened: int = 0
-    fault: str = ""
-    _server: asyncio.Server | None = None
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def open(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._entered, HERE)
-        self.port = self._server.sockets[0].getsockname()[1]
+    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect with TLS."""
+        return await asyncio.open_connection(
+            self.host, self.to_port, ssl=self.context, server_hostname=self.name or self.host
+        )
 
-    async def close(self) -> None:
-        """Listen no more, and end what runs through the door."""
-        if self._server is not None:
-            self._server.close()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    async def _entered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._running.add(task)
-        try:
-            far_reader, far_writer = await asyncio.open_connection(
-                self.host, self.to_port, ssl=self.context, server_hostname=self.name or self.host
-            )
-        except OSError as error:  # a wrong certificate is one, too
-            self.fault = str(error)
-            writer.close()
-            return
-        self.opened += 1
-        try:
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        finally:
-            writer.close()
-            far_writer.close()
+    async def exchange(
+        self,
+        near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        """Pass everything on."""
+        await asyncio.gather(_pump(near[0], far[1]), _pump(far[0], near[1]))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

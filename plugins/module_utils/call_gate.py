@@ -13,10 +13,10 @@ import json
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from .call_door import HERE, PIECE
+from .call_loopback import HERE, PIECE, Loopback
 from .call_signal import (
     BINARY,
     DESCRIPTION_SDP,
@@ -93,7 +93,7 @@ def from_participant(data: bytes) -> bytes:
 
 
 @dataclass
-class Gate:
+class Gate(Loopback):
     """Connections to `url` go to the SFU, by `address` if its name is not to be resolved.
 
     `fault` is why one did not get there.
@@ -102,57 +102,37 @@ class Gate:
     sfu_url: str
     context: ssl.SSLContext
     address: str = ""
-    url: str = ""
-    fault: str = ""
-    _server: asyncio.Server | None = None
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def open(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._entered, HERE)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"ws://{HERE}:{port}{urlsplit(self.sfu_url).path}"
+    @property
+    def url(self) -> str:
+        """Where a participant connects to instead of the SFU."""
+        return f"ws://{HERE}:{self.port}{urlsplit(self.sfu_url).path}"
 
-    async def close(self) -> None:
-        """Listen no more, and end what runs through the gate."""
-        if self._server is not None:
-            self._server.close()
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    async def _entered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._running.add(task)
+    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect to the SFU, with TLS if its URL says so."""
         parts = urlsplit(self.sfu_url)
-        host = parts.hostname or ""
-        secure = parts.scheme == "wss"
-        try:
-            far_reader, far_writer = await asyncio.open_connection(
-                self.address or host,
-                port_of(parts),
-                ssl=self.context if secure else None,
-                server_hostname=host if secure else None,
-            )
-        except OSError as error:  # a wrong certificate is one, too
-            self.fault = str(error)
-            writer.close()
-            return
-        try:
-            far_writer.write(with_host(await reader.readuntil(HEAD_END), parts.netloc))
-            head = await far_reader.readuntil(HEAD_END)
-            writer.write(head)
-            upgraded = b" 101 " in head.partition(b"\r\n")[0] + b" "
-            await asyncio.gather(
-                pass_on(reader, far_writer, from_participant if upgraded else None, masked=True),
-                pass_on(far_reader, writer, from_sfu if upgraded else None, masked=False),
-            )
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # somebody hung up, which whoever waits for an answer notices
-        finally:
-            writer.close()
-            far_writer.close()
+        host, secure = parts.hostname or "", parts.scheme == "wss"
+        return await asyncio.open_connection(
+            self.address or host,
+            port_of(parts),
+            ssl=self.context if secure else None,
+            server_hostname=host if secure else None,
+        )
+
+    async def exchange(
+        self,
+        near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        """Pass the handshake on, and then what either side may know of the other's messages."""
+        far[1].write(with_host(await near[0].readuntil(HEAD_END), urlsplit(self.sfu_url).netloc))
+        head = await far[0].readuntil(HEAD_END)
+        near[1].write(head)
+        upgraded = b" 101 " in head.partition(b"\r\n")[0] + b" "
+        await asyncio.gather(
+            pass_on(near[0], far[1], from_participant if upgraded else None, masked=True),
+            pass_on(far[0], near[1], from_sfu if upgraded else None, masked=False),
+        )
 
 
 def with_host(head: bytes, host: str) -> bytes:

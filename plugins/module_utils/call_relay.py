@@ -14,7 +14,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .call_door import HERE, Door
+from .call_door import Door
+from .call_loopback import HERE
 from .call_media import Participant, Report, Seat, trust
 from .call_sessions import Talker, made_up_room, names_of, seats_of
 from .call_signal import Listener, Relay, SignalError

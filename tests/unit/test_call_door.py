@@ -7,7 +7,8 @@ import ssl
 from pathlib import Path
 
 import pytest
-from ansible_collections.matrixrtc.backend.plugins.module_utils.call_door import HERE, Door
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_door import Door
+from ansible_collections.matrixrtc.backend.plugins.module_utils.call_loopback import HERE
 from ansible_collections.matrixrtc.backend.plugins.module_utils.call_relay import kind_of
 from inputs_support import write_certificates
 
