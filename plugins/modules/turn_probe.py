@@ -23,19 +23,8 @@ attributes:
   diff_mode:
     support: none
     description: Nothing is changed.
+extends_documentation_fragment: [matrixrtc.backend.called_site]
 options:
-  server_name:
-    description: The part after the colon in the site's Matrix IDs.
-    type: str
-    required: true
-  domain:
-    description: The host name of the SFU.
-    type: str
-    required: true
-  livekit_service_url:
-    description: The URL of the token service.
-    type: str
-    required: true
   users:
     description: Two accounts of the site that may publish.
     type: list
@@ -67,10 +56,6 @@ options:
     description: Seconds to wait for connections and media.
     type: float
     default: 15
-  ca_file:
-    description: A private certificate authority to trust.
-    type: path
-    default: ""
 """
 
 EXAMPLES = r"""

@@ -26,19 +26,8 @@ attributes:
   diff_mode:
     support: none
     description: Nothing is changed.
+extends_documentation_fragment: [matrixrtc.backend.called_site]
 options:
-  server_name:
-    description: The part after the colon in the site's Matrix IDs.
-    type: str
-    required: true
-  domain:
-    description: The host name of the SFU.
-    type: str
-    required: true
-  livekit_service_url:
-    description: The URL of the token service.
-    type: str
-    required: true
   access_token:
     description: The access token of an account of the site, from a login.
     type: str
@@ -74,10 +63,6 @@ options:
     description: Seconds to wait for connections and media.
     type: float
     default: 12
-  ca_file:
-    description: A private certificate authority to trust.
-    type: path
-    default: ""
 """
 
 EXAMPLES = r"""
