@@ -296,7 +296,7 @@ SIGNALLING = {
     "livekit_refuses_its_settings": Fault(
         f"{edit(LIVEKIT, '$a unknown_key: true')} && rm {LIVEKIT}.whole; systemctl restart livekit; sleep 2",
         "sfu_validate",
-        "ends at start",
+        "unknown_key",  # the last words of LiveKit's journal
         named_by="host_services",
     ),
     "no_websocket_upgrade": Fault(
@@ -345,10 +345,12 @@ LEAVE = {
     "no_webhook": Fault(
         livekit("s#/sfu_webhook#/elsewhere#"), "host_livekit_settings", "it never learns who left"
     ),
+    # LiveKit does not start with that.
     "webhook_with_another_key": Fault(
         livekit("s/^  api_key: .*/  api_key: another_key/"),
-        "host_livekit_settings",
+        "sfu_validate",
         "cannot sign its webhooks",
+        named_by="host_livekit_settings",
     ),
 }
 
