@@ -174,8 +174,13 @@ def check_version(inputs: Inputs) -> None:
         return
     text = str(inputs.values["version"])
     fault = _known_fault(inputs, text, version)
-    if fault:
-        inputs.refuse("version", f"{shown(text)} {fault}", remedy)
+    if fault and text in [str(allowed) for allowed in inputs.versions.get("allowed") or []]:
+        inputs.warn(
+            "version", f"{shown(text)} {fault}; going on, because matrixrtc_allow_bad_versions names it."
+        )
+    elif fault:
+        way_round = f"To run it all the same, set matrixrtc_allow_bad_versions to ['{text}']."
+        inputs.refuse("version", f"{shown(text)} {fault}", f"{remedy} {way_round}")
     elif text not in tested:
         _check_untested(inputs, text, remedy)
 

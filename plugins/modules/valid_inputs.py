@@ -58,7 +58,8 @@ options:
     description:
       - What is known of the component's releases.
       - C(tested) and C(untested) are lists of release numbers, C(bad) is a list of C(version) and C(reason),
-        C(minimum) is the oldest release that may run, with C(minimum_reason).
+        C(minimum) is the oldest release that may run, with C(minimum_reason). C(allowed) is a list of
+        releases that the operator wants although they are bad or too old.
     type: dict
     default: {}
   allow_untested:

@@ -356,12 +356,19 @@ def test_unknown_versions_may_be_tried(places: dict[str, str], quiet: str) -> No
     assert "1.99.0" in tried.warnings[0]
 
 
-def test_bad_versions_may_not_be_tried(places: dict[str, str], quiet: str) -> None:
+def test_bad_versions_run_only_if_they_are_named(
+    places: dict[str, str], quiet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = checked("livekit", places, quiet, livekit_version="1.10.0", allow_untested=True)
     assert messages(found) == [
         "livekit_version: '1.10.0' is known to be bad: it hands out malformed TURN addresses. "
-        "Set it to 1.13.5."
+        "Set it to 1.13.5. To run it all the same, set matrixrtc_allow_bad_versions to ['1.10.0']."
     ]
+    monkeypatch.setitem(VERSIONS, "livekit", {**VERSIONS["livekit"], "allowed": ["1.10.0"]})
+    named = checked("livekit", places, quiet, livekit_version="1.10.0")
+    assert "livekit_version" not in " ".join(messages(named))
+    assert "matrixrtc_allow_bad_versions names it" in named.warnings[0]
+    assert messages(checked("livekit", places, quiet, livekit_version="1.9.9"))
 
 
 def test_other_releases_of_known_distributions_may_be_tried(places: dict[str, str], quiet: str) -> None:
