@@ -217,10 +217,10 @@ def units_check(host: Host) -> Check:
 
 
 def last_words(unit: str) -> str:
-    """The last thing that a unit itself wrote to the journal, '' for nothing; tokens are left out."""
-    status, output = run_command(
-        ["journalctl", f"_SYSTEMD_UNIT={unit}.service", "--lines=1", "--output=cat", "--no-pager", "--quiet"]
-    )
+    """The last thing that a unit's main process wrote to the journal, '' for nothing; tokens are left out."""
+    _status, process = run_command(["systemctl", "show", "--property=ExecMainPID", "--value", unit])
+    of_it = [f"_SYSTEMD_UNIT={unit}.service", f"_PID={process.strip()}"]
+    status, output = run_command(["journalctl", *of_it, "--lines=1", "--output=cat", "--no-pager", "--quiet"])
     line = " ".join(output.split())[-LONGEST_WORDS:] if status == 0 else ""
     return TOKEN.sub("***", line)
 
