@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .files import atomic_write
@@ -57,18 +57,28 @@ def leave(source: Source, path: Path) -> int:
     return len(rooms)
 
 
-def come_back(source: Source, path: Path) -> int:
-    """Make the rooms again as soon as LiveKit answers, and let people in. Returns how many were made."""
+def come_back(source: Source, path: Path, alive: Callable[[], bool]) -> int:
+    """Make the rooms again as soon as LiveKit answers, and let people in. Returns how many were made.
+
+    Of a LiveKit that ends at its start the next one takes them over: systemd, and a run that puts the last
+    good configuration back, wait for this.
+    """
     rooms = _written(path)
     end = time.monotonic() + START_SECONDS
-    try:
-        while fault := make_rooms(source, list(rooms.values())) if rooms else "":
-            if time.monotonic() > end:
-                raise LostRoomsError(f"{len(rooms)} rooms are lost: {fault}")
-            time.sleep(POLL_SECONDS)
-        return len(rooms)
-    finally:
-        path.unlink(missing_ok=True)
+    while fault := make_rooms(source, list(rooms.values())) if rooms else "":
+        if not alive():
+            raise LostRoomsError(f"LiveKit has ended, and {len(rooms)} rooms stay written down")
+        if time.monotonic() > end:
+            path.unlink(missing_ok=True)
+            raise LostRoomsError(f"{len(rooms)} rooms are lost: {fault}")
+        time.sleep(POLL_SECONDS)
+    path.unlink(missing_ok=True)
+    return len(rooms)
+
+
+def main_process_runs() -> bool:
+    """Whether there is the process of which systemd tells what it starts beside it (systemd.exec(5))."""
+    return os.path.exists(f"/proc/{os.environ.get('MAINPID', '0')}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         if step == "leave":
             print(f"{leave(Source(url, key_file), Path(path))} rooms are written down")
         else:
-            print(f"{come_back(Source(url, key_file), Path(path))} rooms are there again")
+            print(f"{come_back(Source(url, key_file), Path(path), main_process_runs)} rooms are there again")
     except (LostRoomsError, OSError) as error:
         print(f"Who has a token needs another: {error}", file=sys.stderr)
         return 1

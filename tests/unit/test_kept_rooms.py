@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def livekit(path: Path, monkeypatch: pytest.MonkeyPatch) -> LiveKit:
     monkeypatch.setattr(kept_rooms, "make_rooms", livekit.make_rooms)
     for pause in ("UNDER_WAY_SECONDS", "POLL_SECONDS", "START_SECONDS"):
         monkeypatch.setattr(kept_rooms, pause, 0.01)
+    monkeypatch.setenv("MAINPID", str(os.getpid()))
     return livekit
 
 
@@ -70,6 +72,20 @@ def test_a_livekit_that_stays_away_keeps_nobody_waiting(
     assert run("return", path) == 1
     assert "2 rooms are lost: LiveKit does not answer" in capsys.readouterr().err
     assert not path.exists()
+
+
+@pytest.mark.parametrize("process", ["999999999", None])
+def test_the_rooms_of_one_that_ends_at_its_start_are_for_the_next(
+    livekit: LiveKit, path: Path, monkeypatch: pytest.MonkeyPatch, process: str | None
+) -> None:
+    run("leave", path)
+    monkeypatch.delenv("MAINPID")
+    if process:
+        monkeypatch.setenv("MAINPID", process)
+    monkeypatch.setattr(kept_rooms, "START_SECONDS", 3600)
+    livekit.deaf = 10**6
+    assert run("return", path) == 1
+    assert json.loads(path.read_text()) == [A, B]
 
 
 def test_rooms_of_a_start_that_came_to_nothing_are_kept(livekit: LiveKit, path: Path) -> None:
