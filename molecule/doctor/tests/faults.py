@@ -300,7 +300,7 @@ SIGNALLING = {
         named_by="host_services",
     ),
     "no_websocket_upgrade": Fault(
-        nginx(NGINX, r's/proxy_set_header Upgrade \$http_upgrade;/proxy_set_header Upgrade "";/'),
+        nginx(NGINX, r's/proxy_set_header Upgrade \$matrixrtc_upgrade;/proxy_set_header Upgrade "";/'),
         "sfu_websocket",
         "websocket upgrade",
     ),
