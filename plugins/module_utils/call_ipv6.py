@@ -21,8 +21,7 @@ from .call_gate import Gate
 from .call_ice import ANSWERED, NO_ROUTE, SILENT, Reach, Survey
 from .call_media import Participant, Report
 from .call_room import Caller
-from .call_sessions import Talker, made_up_room, names_of, seats_of
-from .call_token import legacy_identity
+from .call_sessions import made_up_room, seats_of, talkers_of
 from .checks import Check, Fault, Outline
 from .endpoint_media import ports_of
 from .endpoint_site import Site
@@ -169,17 +168,15 @@ async def reports_of(found: IPv6Site, callers: Sequence[Caller], timeout: float)
     """The call, through the gate. Raises MatrixError and NoAccessError."""
     http = replace(found.site.http, addresses=found.records)
     site, room_id = replace(found.site, http=http), made_up_room(found.site, "ipv6")
-    accounts = [caller.account for caller in callers]
-    talkers = []
-    for place, caller in enumerate(callers):
-        openid = await asyncio.to_thread(caller.client.openid_token, accounts[place].user_id)
-        access = await asyncio.to_thread(publishing_access, site, openid, room_id, accounts[place])
-        identity = legacy_identity(accounts[place].user_id, accounts[place].device_id)
-        talkers.append(Talker(names_of(accounts)[place], identity, access))
-    url = talkers[0].access.url
+    admitted = []
+    for caller in callers:
+        openid = await asyncio.to_thread(caller.client.openid_token, caller.account.user_id)
+        access = await asyncio.to_thread(publishing_access, site, openid, room_id, caller.account)
+        admitted.append((caller.account, access))
+    url = admitted[0][1].url
     gate = Gate(url, http.tls, found.records.get(urlsplit(url).hostname or "", ""))
     await gate.open()
-    people = [Participant(replace(seat, url=gate.url)) for seat in seats_of(talkers)]
+    people = [Participant(replace(seat, url=gate.url)) for seat in seats_of(talkers_of(admitted))]
     try:
         reports = await asyncio.gather(*[person.run(MEDIA_SECONDS, timeout) for person in people])
     finally:

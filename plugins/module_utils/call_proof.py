@@ -319,7 +319,7 @@ class Call:
 
 
 def place_call(plan: Plan) -> tuple[list[Check], Figures]:
-    """Place the call. Every check of one comes back, skipped ones with the reason."""
+    """Place the call. Every check of a call comes back, skipped ones with the reason."""
     trust(plan.site.http.ca_file)
     call = Call(plan)
     start = time.monotonic()

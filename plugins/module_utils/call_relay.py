@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from .call_door import Door
 from .call_loopback import HERE
 from .call_media import Participant, Report, Seat, trust
-from .call_sessions import Talker, made_up_room, names_of, seats_of
+from .call_sessions import made_up_room, seats_of, talkers_of
 from .call_signal import Listener, Relay, SignalError
-from .call_token import legacy_identity
 from .checks import Check, Fault, Outline
 from .endpoint_site import Site, discover
 from .endpoint_token import Access, NoAccessError, publishing_access
@@ -87,12 +86,7 @@ def admitted(plan: RelayPlan) -> list[tuple[Account, Access]]:
 
 def seats(people: Sequence[tuple[Account, Access]]) -> list[Seat]:
     """A seat for each, who knows the other's key."""
-    names = names_of([account for account, _access in people])
-    talkers = [
-        Talker(names[place], legacy_identity(account.user_id, account.device_id), access)
-        for place, (account, access) in enumerate(people)
-    ]
-    return [replace(seat, relay_only=True) for seat in seats_of(talkers)]
+    return [replace(seat, relay_only=True) for seat in seats_of(talkers_of(people))]
 
 
 def kind_of(url: str) -> tuple[str, str, int]:

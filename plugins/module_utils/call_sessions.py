@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .call_media import KEY_LENGTH, Seat
+from .call_token import legacy_identity
 from .endpoint_site import Site
 from .endpoint_token import Access
 from .matrix_client import Account
@@ -46,6 +47,15 @@ def names_of(accounts: Sequence[Account]) -> list[str]:
     return [
         account.user_id if users.count(account.user_id) == 1 else f"{account.user_id} ({account.device_id})"
         for account in accounts
+    ]
+
+
+def talkers_of(people: Sequence[tuple[Account, Access]]) -> list[Talker]:
+    """Those with tokens of /sfu/get, which names participants by account and device."""
+    names = names_of([account for account, _access in people])
+    return [
+        Talker(names[place], legacy_identity(account.user_id, account.device_id), access)
+        for place, (account, access) in enumerate(people)
     ]
 
 

@@ -123,7 +123,7 @@ def provide_secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
     kept = "" if given and not _has(path, given) else kept_secret(path)
     if not given and not kept:
         outcome.generated = True
-        made = "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
+        made = new_secret()
         return made if dry else _create(path, made)
     # bytes that say the same are left alone, only their mode and owner are seen to
     content = (read_bytes(path) or b"") if kept else f"{given}\n".encode()
@@ -134,6 +134,11 @@ def provide_secret(path: str, given: str, outcome: Outcome, dry: bool) -> str:
 
 def _has(path: str, secret: str) -> bool:
     return (read_bytes(path) or b"").decode("utf-8", "replace").strip() == secret
+
+
+def new_secret() -> str:
+    """A secret that nobody has seen."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
 
 
 def kept_secret(path: str) -> str:

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from dataclasses import dataclass
 
-from .credentials import ALPHABET, SECRET_LENGTH, SECRET_MODE, kept_secret, require_length
+from .credentials import SECRET_MODE, kept_secret, new_secret, require_length
 from .files import atomic_write
 from .rotation import (
     REPLACE,
@@ -109,7 +108,7 @@ def _coming(asked: Asked, now: float) -> Pair:
         require_length(secret, "matrixrtc_livekit_next_secret")
     made = time.strftime("%Y%m%d%H%M%S", time.gmtime(now))
     name = asked.coming.key or f"{asked.given.key}-{made}"
-    return Pair(name, secret or "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH)))
+    return Pair(name, secret or new_secret())
 
 
 def store(path: str, path_secret: str, ledger: Ledger, before: Ledger | None) -> None:
