@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
-import time
 from dataclasses import dataclass
 
 import steps
 import yaml
 from lab_playbooks import INVENTORY
-from on_host import program, put
+from on_host import CA, Background
 
-CA = "/usr/local/share/ca-certificates/matrixrtc-lab.crt"
 FOLDER = "/run/lasting"
 FRAMES_PER_SECOND = 30  # what participants send (load_media.py)
 
@@ -46,6 +43,7 @@ class Calls:
         self.seconds = seconds
         self.seen: list[Seen] = []
         (self.client,) = steps.hosts("lab_client")
+        self.script = Background(self.client, FOLDER)
 
     def __enter__(self) -> Calls:
         users = yaml.safe_load((INVENTORY / "host_vars" / "matrix" / "users.yml").read_text())
@@ -59,38 +57,23 @@ class Calls:
             "ca": CA,
             "folder": FOLDER,
         }
-        self.client.check_output(f"rm -rf {FOLDER} && mkdir {FOLDER}")
-        put(self.client, f"{FOLDER}/program", program("lasting_calls.py"))
-        put(self.client, f"{FOLDER}/given", json.dumps(given).encode())
-        self.client.check_output(
-            f"cd {FOLDER} && "
-            "(setsid /opt/probe/bin/python program given >told 2>errors; touch over) >/dev/null 2>&1 &"
-        )
+        self.script.begin("lasting_calls.py", given)
         return self
 
     def __exit__(self, *_what: object) -> None:
-        self.client.check_output(f"touch {FOLDER}/end")
-        told = self.wait_for("over", 60) and self.client.file(f"{FOLDER}/told").content_string
+        self.end()
         self.seen = [
             Seen(str(one["call"]), one["addresses"], one["made_anew"], one["gaps"])
-            for one in json.loads(told)
+            for one in self.script.told(60)
         ]
 
-    def wait_for(self, name: str, seconds: float) -> str:
-        """The content of a file of the calls, once it is there."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            done = self.client.run(f"cat {FOLDER}/{shlex.quote(name)}")
-            if done.rc == 0:
-                return done.stdout or "-"
-            time.sleep(0.5)
-        raise AssertionError(
-            f"no {name} after {seconds} s: {self.client.run(f'tail -5 {FOLDER}/errors').stdout}"
-        )
+    def end(self) -> None:
+        """Have everybody leave."""
+        self.client.check_output(f"touch {FOLDER}/end")
 
     def places(self) -> dict[str, str]:
         """The SFU's address of each call, once all pictures move."""
-        found: dict[str, str] = json.loads(self.wait_for("running", 90))
+        found: dict[str, str] = json.loads(self.script.read("running", 90))
         return found
 
     def of(self, *calls: str) -> list[Seen]:

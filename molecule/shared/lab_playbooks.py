@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -33,7 +34,7 @@ class Run:
 
 
 class Begun:
-    """A run that goes on beside the test. With `with`, it has ended when the block has."""
+    """A run that goes on beside the test. With `with` it is over when the block is; a failed test kills it."""
 
     def __init__(self, playbook: str, *arguments: str) -> None:
         command = ["ansible-playbook", "-i", str(INVENTORY), f"{playbook}.yml", *arguments]
@@ -41,14 +42,21 @@ class Begun:
         environment = {k: v for k, v in os.environ.items() if k not in kept_out}
         descriptor, self._output = tempfile.mkstemp()
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=descriptor, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=descriptor,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         os.close(descriptor)
 
     def __enter__(self) -> Begun:
         return self
 
-    def __exit__(self, *_what: object) -> None:
+    def __exit__(self, kind: object, *_what: object) -> None:
+        if kind is not None:
+            self.kill()
         self.wait()
         os.unlink(self._output)
 
@@ -69,6 +77,11 @@ class Begun:
         """How it went, when it has ended."""
         status = self._process.wait()
         return Run(status, self.printed)
+
+    def kill(self) -> None:
+        """End it and all that it has started, as somebody does who pulls the plug."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def play(playbook: str, *arguments: str) -> Run:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import figures
 import yaml
-from held_calls import FOLDER as CALLS
 from held_calls import Calls
-from lab_playbooks import INVENTORY, play
-from rotating import Joins, Rotation, ledger, signing, started, until
+from lab_playbooks import INVENTORY, Begun, play
+from on_host import until
+from rotating import Joins, ledger, signing, started
 
 SITE = yaml.safe_load((INVENTORY / "hosts.yml").read_text())["all"]["hosts"]["matrix"][
     "matrixrtc_server_name"
 ]
+ROTATE = "rotate_secrets"
 LIFE = 60  # seconds, as the rotation is told; nobody keeps a token that long
 AGE = 40
 PICTURES_BACK = 10.0
@@ -26,17 +27,17 @@ def test_nobody_is_refused_while_a_call_goes_on(rtc):
     with Joins(rtc, SITE, AGE) as joins, Calls(SITE, 1, seconds=1200) as calls:
         calls.places()
         before = started(rtc, "livekit")
-        with Rotation(*TOKENS) as cut_short:
+        with Begun(ROTATE, *TOKENS) as cut_short:
             until("LiveKit's restart", PATIENCE, lambda: started(rtc, "livekit") != before)
             cut_short.kill()
         assert ledger(rtc)["stage"] == "prepare"
-        with Rotation(*TOKENS, "-e", "matrixrtc_rotation_wait=600") as rotation:
+        with Begun(ROTATE, *TOKENS, "-e", "matrixrtc_rotation_wait=600") as rotation:
             until("the new key", PATIENCE, lambda: ledger(rtc).get("since"))
             both = started(rtc, "livekit")
             until("the end of the last old token", LIFE + 60, lambda: _aged(rtc))
             assert (ledger(rtc)["stage"], started(rtc, "livekit")) == ("retire", both), "a call goes on"
-            calls.client.check_output(f"touch {CALLS}/end")
-            run = rotation.end().ok()
+            calls.end()
+            run = rotation.wait().ok()
     assert "is the only key" in run.output
     assert ledger(rtc)["retired"][-1] == old
 
@@ -62,7 +63,7 @@ def test_nobody_is_refused_while_a_call_goes_on(rtc):
 def test_a_key_that_leaked_is_worth_nothing_at_once(rtc):
     old = signing(rtc)
     with Joins(rtc, SITE, AGE) as joins:
-        run = play("rotate_secrets", "-e", "matrixrtc_rotation=emergency").ok()
+        run = play(ROTATE, "-e", "matrixrtc_rotation=emergency").ok()
     assert "is the only key" in run.output
     new = signing(rtc)
     assert new != old

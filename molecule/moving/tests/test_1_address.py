@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 
 import steps
 from lab_playbooks import play
+from on_host import until
 from testinfra.host import Host
 
 WATCHED = ("-e", '{"matrixrtc_address_watch": "interface", "matrixrtc_address_watch_interval": 10}')
 RECORD = "/var/lib/matrixrtc/address_watch.json"
 NEW_HOST_NUMBER = "77"
+PATIENCE = 40  # seconds until the watch has done what it is to do
 
 
 def node_ip(rtc: Host) -> str:
@@ -25,13 +26,6 @@ def invocation(rtc: Host) -> str:
 
 def journal(rtc: Host) -> str:
     return str(rtc.check_output("journalctl --unit=matrixrtc-address-watch --output=cat --no-pager"))
-
-
-def wait_for(is_there: Callable[[], bool], seconds: float = 40) -> None:
-    until = time.monotonic() + seconds
-    while not is_there() and time.monotonic() < until:
-        time.sleep(1)
-    assert is_there()
 
 
 def gateway_and_network(rtc: Host) -> tuple[str, str]:
@@ -62,7 +56,11 @@ def test_livekit_comes_to_the_new_address(rtc):
     _gateway, length = gateway_and_network(rtc)
     rtc.check_output(f"ip address add {new}/{length} dev eth0")
     take_route(rtc, new)
-    wait_for(lambda: f"{new} now" in journal(rtc) and "restarted and is healthy" in journal(rtc))
+    until(
+        "the restart",
+        PATIENCE,
+        lambda: f"{new} now" in journal(rtc) and "restarted and is healthy" in journal(rtc),
+    )
     assert node_ip(rtc) == new
     assert invocation(rtc) != before
     assert rtc.file(RECORD).mode == 0o600
@@ -85,7 +83,7 @@ def test_no_route_changes_nothing_and_is_said(rtc):
     told, before = node_ip(rtc), invocation(rtc)
     rtc.check_output("ip route delete default")
     try:
-        wait_for(lambda: "no default route for IPv4" in journal(rtc))
+        until("what the journal says", PATIENCE, lambda: "no default route for IPv4" in journal(rtc))
         time.sleep(12)
     finally:
         rtc.check_output(f"ip route replace default via {gateway} dev eth0 src {told}")
