@@ -34,7 +34,7 @@ class Run:
 
 
 class Begun:
-    """A run that goes on beside the test. With `with` it is over when the block is; a failed test kills it."""
+    """A run that goes on beside the test. It is over when a `with` block is; a failed test kills it."""
 
     def __init__(self, playbook: str, *arguments: str) -> None:
         command = ["ansible-playbook", "-i", str(INVENTORY), f"{playbook}.yml", *arguments]
