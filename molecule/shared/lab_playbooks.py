@@ -39,7 +39,8 @@ class Begun:
     def __init__(self, playbook: str, *arguments: str) -> None:
         command = ["ansible-playbook", "-i", str(INVENTORY), f"{playbook}.yml", *arguments]
         kept_out = ("ANSIBLE_CONFIG", "ANSIBLE_FORCE_COLOR")
-        environment = {k: v for k, v in os.environ.items() if k not in kept_out}
+        # What it prints is read while it runs, and Python keeps back what goes to a file.
+        environment = {k: v for k, v in os.environ.items() if k not in kept_out} | {"PYTHONUNBUFFERED": "1"}
         descriptor, self._output = tempfile.mkstemp()
         self._process = subprocess.Popen(
             command,
