@@ -8,14 +8,15 @@ Reads from the file that is its argument: "site" (the server name), "people" (tw
   pictures    a folder for screenshots
   patience    seconds until a step counts as hanging (default 45)
 
-Each person has a browser of their own if one is to crash, else a context in the same one. The devices are
-Chromium's fake ones: a picture that moves.
+Each person has a browser of their own if the call is to break, else a context in the same one. The devices
+are Chromium's fake ones: a picture that moves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 import time
 import urllib.parse
@@ -309,13 +310,16 @@ def main() -> None:
             return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
 
         first = browser()
-        browsers = [first, browser() if given.get("ending") == "crash" else first]
+        # Who comes back opens the camera anew. Two people of one browser share it, and then it may stop.
+        breaks = given.get("ending") == "crash" or given.get("interrupted")
+        browsers = [first, browser() if breaks else first]
         call(given, browsers, seen, said)
         seen["browser"] = first.version
         for one in browsers:
             with contextlib.suppress(Error):  # it may have crashed, or be closed already
                 one.close()
     if "fault" in seen:
+        seen["complaints"] = [line for line in said if not re.match(r"\w+: (debug|info|log): ", line)]
         seen["said"] = said[-60:]
     print(json.dumps(seen))
 
