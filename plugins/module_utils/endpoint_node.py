@@ -29,7 +29,7 @@ from .endpoint_host import (
     units_check,
 )
 from .endpoint_livekit import flat_settings, list_at
-from .endpoint_service import CLOSED_TIMEOUT, media_tcp_check
+from .endpoint_service import knocks, media_tcp_check
 from .endpoint_site import START_LIVEKIT, Site
 from .sockets import listeners
 from .symptoms import GHOST, NO_MEDIA, NOTHING, REFUSED
@@ -170,8 +170,7 @@ def node_outside_checks(site: Site) -> list[Check]:
 def closed_check(site: Site) -> Check:
     """Nobody but the front reaches the node's signalling and administration."""
     address = site.media_addresses[0] if site.media_addresses else site.domain
-    http = replace(site.http, timeout=min(site.http.timeout, CLOSED_TIMEOUT))
-    peer = http.opens(address, site.sfu_port)
+    peer = knocks(site, address, (site.sfu_port,))[site.sfu_port]
     if peer.error:
         return CLOSED.ok(f"{address}:{site.sfu_port} {peer.error}")
     if peer.local:

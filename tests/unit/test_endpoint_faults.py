@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import pytest
 from ansible_collections.matrixrtc.backend.plugins.module_utils import endpoint_account
@@ -559,6 +560,26 @@ def test_an_open_internal_port_is_a_failure() -> None:
     check = by_id(http)["ports_closed"]
     assert check.status == FAIL
     assert "7880" in check.seen
+
+
+@dataclass
+class LosesFirstAttempt(FakeHttp):
+    """The first connection to each port is lost on the way."""
+
+    lost: set[int] = field(default_factory=set)
+
+    def opens(self, host: str, port: int) -> Peer:
+        if port in self.lost:
+            return super().opens(host, port)
+        self.lost.add(port)
+        return Peer(error=TIMEOUT, detail="timed out")
+
+
+def test_a_lost_packet_does_not_make_an_open_port_look_closed() -> None:
+    http = LosesFirstAttempt(open_ports={7880: Peer("203.0.113.5"), 7881: Peer("203.0.113.5")})
+    check = by_id(http)["ports_closed"]
+    assert check.status == FAIL
+    assert check.seen == "TCP 7880 open"
 
 
 def test_on_the_rtc_host_itself_open_ports_prove_nothing() -> None:
